@@ -1,0 +1,110 @@
+# libmae.  `make demo` shows it at work, `make check` tests it, `make` builds,
+# `make install` installs.  Variables:
+#   BLAS=openblas|blis    CBLAS provider
+#   JSON=none ZLIB=none   leave out checkpoints / the IDX reader
+#   SANITIZE=address,undefined | thread     build with a sanitizer
+#   PREFIX, DESTDIR, CC, CFLAGS             as usual
+
+VERSION := 0.1.0
+SONAME  := libmae.so.0
+
+CC       ?= cc
+CXX      ?= c++
+CFLAGS   ?= -O3 -g
+PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
+BLAS     ?= openblas
+JSON     ?= jansson
+ZLIB     ?= zlib
+SANITIZE ?=
+PKG_CONFIG ?= pkg-config
+
+B := build/$(BLAS)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(TAG)
+comma := ,
+B := $(subst $(comma),-,$(B))
+
+# ------------------------------------------------------------ libraries --
+multiarch := $(shell $(CC) -print-multiarch 2>/dev/null)
+ifeq ($(BLAS),openblas)
+  BLAS_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null) -DMAE_BLAS_OPENBLAS
+  BLAS_LIBS   := $(or $(shell $(PKG_CONFIG) --libs openblas 2>/dev/null),-lopenblas)
+  PC_REQUIRES := openblas
+else ifeq ($(BLAS),blis)
+  # Debian ships BLIS without a .pc file, in a folder per threading flavour.
+  BLIS_DIR    := $(firstword $(wildcard $(foreach f,pthread openmp serial,/usr/include/$(multiarch)/blis-$(f))))
+  BLAS_CFLAGS := $(if $(BLIS_DIR),-I$(BLIS_DIR)) -DMAE_BLAS_BLIS
+  BLAS_LIBS   := $(if $(BLIS_DIR),-L$(subst /include/,/lib/,$(BLIS_DIR))) -lblis
+  PC_BLAS     := $(BLAS_LIBS)
+else
+  $(error BLAS is openblas or blis, not $(BLAS))
+endif
+
+ifneq ($(shell $(PKG_CONFIG) --exists $(JSON) 2>/dev/null && echo yes),)
+  OPT_CFLAGS  += $(shell $(PKG_CONFIG) --cflags $(JSON)) -DMAE_HAVE_JSON
+  OPT_LIBS    += $(shell $(PKG_CONFIG) --libs $(JSON))
+  PC_REQUIRES += $(JSON)
+endif
+ifneq ($(shell $(PKG_CONFIG) --exists $(ZLIB) 2>/dev/null && echo yes),)
+  OPT_CFLAGS  += $(shell $(PKG_CONFIG) --cflags $(ZLIB)) -DMAE_HAVE_ZLIB
+  OPT_LIBS    += $(shell $(PKG_CONFIG) --libs $(ZLIB))
+  PC_REQUIRES += $(ZLIB)
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CFLAGS) $(SAN)
+LIB_FLAGS  := $(BASE_FLAGS) -fPIC -fvisibility=hidden -Iinclude -Isrc \
+              $(BLAS_CFLAGS) $(OPT_CFLAGS)
+LIBS := $(OPT_LIBS) $(BLAS_LIBS) -lpthread -lm
+
+# -------------------------------------------------------------- library --
+# Kernels are compiled once per instruction set (src/kernels/simd.h); the
+# products are contracted to FMA there, which ISO C mode turns off.
+KERNELS := linear layer_norm attention add tokens patchify masked_mse adamw table
+ISAS := portable
+ifneq ($(filter x86_64%,$(multiarch)),)
+  ISAS += avx2 avx512
+endif
+ISA_FLAGS_portable := -DMAE_VEC_BYTES=16
+ISA_FLAGS_avx2     := -DMAE_VEC_BYTES=32 -mavx2 -mfma
+ISA_FLAGS_avx512   := -DMAE_VEC_BYTES=64 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512
+KERNEL_FLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math
+
+KERNEL_SRC := $(KERNELS:%=src/kernels/%.c)
+SRC := $(filter-out $(KERNEL_SRC),$(sort $(wildcard src/*/*.c)))
+OBJ := $(SRC:src/%.c=$B/%.o) \
+       $(foreach isa,$(ISAS),$(KERNELS:%=$B/kernels/%.$(isa).o))
+
+.PHONY: all check demo demo-run bench install uninstall clean deps valgrind
+.DELETE_ON_ERROR:
+all: $B/libmae.a $B/$(SONAME) $B/libmae.so
+
+$B/%.o: src/%.c $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(LIB_FLAGS) -MMD -MP -c $< -o $@
+
+define kernel_rule
+$B/kernels/%.$(1).o: src/kernels/%.c $B/flags
+	@mkdir -p $$(@D)
+	$$(CC) $$(LIB_FLAGS) $$(KERNEL_FLAGS) $$(ISA_FLAGS_$(1)) -DMAE_ISA_NAME=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
+
+$B/libmae.a: $(OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$B/$(SONAME): $(OBJ) src/libmae.map
+	$(CC) $(BASE_FLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libmae.map \
+	  $(if $(SAN),,-Wl,-z,defs) -Wl,-z,relro,-z,now $(LDFLAGS) $(OBJ) $(LIBS) -o $@
+
+$B/libmae.so: $B/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# Rebuild when compiler or flags change.
+$B/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(LIB_FLAGS) $(LIBS)' | cmp -s - $@ || echo '$(CC) $(LIB_FLAGS) $(LIBS)' > $@
+FORCE:
+
+-include $(OBJ:.o=.d)

@@ -1,0 +1,459 @@
+/*
+ * libmae: Masked Autoencoders (He et al. 2021) in C.
+ *
+ * Pretrain a Vision Transformer on unlabelled images, save it, and use its
+ * encoder's features, without Python.  "The paper" below is "Masked
+ * Autoencoders Are Scalable Vision Learners"; "official" is the behaviour of
+ * the authors' released PyTorch code.
+ *
+ * Conventions
+ *  - Every call that can fail returns mae_status.  mae_last_error() then holds
+ *    a sentence about the failure, per thread.  On failure, out-parameters are
+ *    left as they were unless a call says otherwise.
+ *  - The library never prints, exits or aborts, and has no settings of its own
+ *    outside the objects below.
+ *  - Handles (mae_context, mae_model, ...) are opaque, made by *_create or
+ *    *_load and released by *_destroy; destroying NULL does nothing.
+ *  - Structs of options begin with struct_size, set by their *_init call, so
+ *    they can grow without breaking programs compiled against an older header.
+ *  - Arrays are row-major, f32, dense.  Images are [n, channels, height,
+ *    width], already normalised the way the caller wants them.
+ *  - Letters in shapes: B batch, C channels, H, W image size, p patch size,
+ *    L = (H/p)*(W/p) patches, K kept patches, T tokens, D width.
+ */
+#ifndef LIBMAE_MAE_H
+#define LIBMAE_MAE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#error "libmae supports POSIX systems"
+#elif defined(__GNUC__)
+#define MAE_API __attribute__((visibility("default")))
+#else
+#define MAE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MAE_VERSION_MAJOR 0
+#define MAE_VERSION_MINOR 1
+#define MAE_VERSION_PATCH 0
+
+/* Version of the library at run time, "major.minor.patch"; static storage. */
+MAE_API const char *mae_version(void);
+
+/* ------------------------------------------------------------- errors --- */
+
+typedef enum mae_status {
+  MAE_OK = 0,
+  MAE_ERROR_INVALID_ARGUMENT = 1, /* NULL, out of range, inconsistent */
+  MAE_ERROR_SHAPE = 2,            /* tensors whose shapes do not fit */
+  MAE_ERROR_OUT_OF_MEMORY = 3,
+  MAE_ERROR_IO = 4,          /* the system refused a read or write */
+  MAE_ERROR_NO_SPACE = 5,    /* disk or quota full; the old file is intact */
+  MAE_ERROR_NOT_FOUND = 6,   /* no such file, or no such name in a model */
+  MAE_ERROR_FORMAT = 7,      /* a file that is truncated or malformed */
+  MAE_ERROR_MISMATCH = 8,    /* a sound file that does not fit this object */
+  MAE_ERROR_NON_FINITE = 9,  /* loss or gradient is inf or NaN */
+  MAE_ERROR_STATE = 10,      /* calls in an order that makes no sense */
+  MAE_ERROR_UNSUPPORTED = 11 /* left out of this build, or of a newer header */
+} mae_status;
+
+/* Name of a status, such as "MAE_ERROR_SHAPE"; static storage, never NULL. */
+MAE_API const char *mae_status_name(mae_status status);
+
+/* What the latest failed call of this thread says; "" when none has failed.
+ * Owned by the library, valid until this thread's next libmae call. */
+MAE_API const char *mae_last_error(void);
+
+/* ------------------------------------------------------------ context --- */
+
+/* A pool of threads and the kernels chosen for this processor.  May be shared:
+ * calls that come together take turns at the pool.  With threads = 1 nothing
+ * is shared and no lock is taken.  It must outlive what was made with it. */
+typedef struct mae_context mae_context;
+
+typedef enum mae_isa {
+  MAE_ISA_AUTO = 0,     /* the best this processor has */
+  MAE_ISA_PORTABLE = 1, /* plain C, any processor */
+  MAE_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
+  MAE_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL */
+} mae_isa;
+
+typedef struct mae_context_options {
+  size_t struct_size;
+  int32_t threads; /* calling thread included; 0 (default): one per CPU */
+  mae_isa isa;     /* default MAE_ISA_AUTO */
+} mae_context_options;
+
+/* Fill with defaults; struct_size is sizeof(mae_context_options). */
+MAE_API void mae_context_options_init(mae_context_options *options,
+                                      size_t struct_size);
+
+/* options may be NULL (defaults).  The same inputs, threads and isa give the
+ * same results bit for bit.  MAE_ERROR_UNSUPPORTED: this processor lacks isa. */
+MAE_API mae_status mae_context_create(const mae_context_options *options,
+                                      mae_context **context);
+MAE_API void mae_context_destroy(mae_context *context);
+MAE_API int32_t mae_context_threads(const mae_context *context);
+MAE_API mae_isa mae_context_isa(const mae_context *context);
+
+/* ------------------------------------------------------------- random --- */
+
+/* Philox4x32-10, counter based: value i of (seed, stream) depends on nothing
+ * else, so there is no state to save.  Thread safe. */
+
+/* out[i] = value first+i of the stream, uniform in [0, 1), 24 bits. */
+MAE_API mae_status mae_random_uniform(uint64_t seed, uint64_t stream,
+                                      uint64_t first, size_t n, float *out);
+/* The same, from the standard normal distribution. */
+MAE_API mae_status mae_random_normal(uint64_t seed, uint64_t stream,
+                                     uint64_t first, size_t n, float *out);
+/* A permutation of 0 .. n-1, all equally likely: shuffles an epoch. */
+MAE_API mae_status mae_random_permutation(uint64_t seed, uint64_t stream,
+                                          size_t n, uint32_t *out);
+
+/* ------------------------------------------------------------- tensor --- */
+
+/* A dense f32 array of 1 to 4 dimensions whose data is 64-byte aligned. */
+typedef struct mae_tensor mae_tensor;
+
+#define MAE_MAX_DIMS 4
+
+/* A tensor of zeros that owns its data. */
+MAE_API mae_status mae_tensor_create(int32_t ndim, const int64_t *shape,
+                                     mae_tensor **tensor);
+/* A view of the caller's data (64-byte aligned), which must outlive it. */
+MAE_API mae_status mae_tensor_borrow(float *data, int32_t ndim,
+                                     const int64_t *shape, mae_tensor **tensor);
+/* Destroys a tensor made by the two calls above, not one lent by a model or
+ * a tape; the data of a borrowed tensor stays. */
+MAE_API void mae_tensor_destroy(mae_tensor *tensor);
+MAE_API float *mae_tensor_data(const mae_tensor *tensor);
+MAE_API int32_t mae_tensor_ndim(const mae_tensor *tensor);
+MAE_API int64_t mae_tensor_dim(const mae_tensor *tensor, int32_t axis);
+MAE_API int64_t mae_tensor_size(const mae_tensor *tensor); /* elements */
+
+/* --------------------------------------------------------------- tape --- */
+
+/* A graph recorded once and run many times.  Record operations, plan, then
+ * per step: fill the inputs, mae_tape_forward, mae_tape_backward.  All memory
+ * is laid out by mae_tape_plan; running allocates nothing.
+ *
+ * A tape belongs to one thread at a time.  Recording calls check shapes; after
+ * one fails, later ones and mae_tape_plan return the same status, so a program
+ * may check the plan alone. */
+typedef struct mae_tape mae_tape;
+
+/* A value on a tape.  Only the tape that made it may use it. */
+typedef struct mae_var {
+  int32_t id;
+} mae_var;
+
+/* An [B, n] table of token numbers on a tape (int32). */
+typedef struct mae_index {
+  int32_t id;
+} mae_index;
+
+#define MAE_NO_VAR (-1) /* id of no variable */
+
+typedef enum mae_activation {
+  MAE_ACTIVATION_NONE = 0,
+  MAE_ACTIVATION_GELU = 1 /* exact, x * Phi(x) by erf, as torch.nn.GELU() */
+} mae_activation;
+
+typedef enum mae_patch_order {
+  MAE_PATCH_CPQ = 0, /* channel, row, column: as a convolution weight */
+  MAE_PATCH_PQC = 1  /* row, column, channel: as the official patchify */
+} mae_patch_order;
+
+MAE_API mae_status mae_tape_create(mae_context *context, mae_tape **tape);
+MAE_API void mae_tape_destroy(mae_tape *tape);
+
+/* A value filled by the caller before each forward, through mae_tape_value.
+ * requires_grad != 0 keeps its gradient for mae_tape_grad. */
+MAE_API mae_status mae_tape_input(mae_tape *tape, int32_t ndim,
+                                  const int64_t *shape, int32_t requires_grad,
+                                  mae_var *out);
+/* Weights owned by the caller; both tensors must outlive the tape.  grad has
+ * the shape of value and receives the gradient; NULL freezes the weights. */
+MAE_API mae_status mae_tape_parameter(mae_tape *tape, const mae_tensor *value,
+                                      mae_tensor *grad, mae_var *out);
+/* A table of token numbers [batch, count], filled through mae_tape_index_data. */
+MAE_API mae_status mae_tape_index(mae_tape *tape, int64_t batch, int64_t count,
+                                  mae_index *out);
+
+/* y = act(x w^T + b).  x [..., in], w [out, in, ...] (trailing dimensions are
+ * flattened, so a patch convolution's weight fits), b [out]; y [..., out]. */
+MAE_API mae_status mae_tape_linear(mae_tape *tape, mae_var x, mae_var weight,
+                                   mae_var bias, mae_activation activation,
+                                   mae_var *out);
+/* y = residual + x w^T + b, residual [..., out]. */
+MAE_API mae_status mae_tape_linear_add(mae_tape *tape, mae_var x,
+                                       mae_var weight, mae_var bias,
+                                       mae_var residual, mae_var *out);
+/* Over the last dimension, with biased variance, as torch.nn.LayerNorm. */
+MAE_API mae_status mae_tape_layer_norm(mae_tape *tape, mae_var x,
+                                       mae_var weight, mae_var bias, float eps,
+                                       mae_var *out);
+/* softmax(q k^T / sqrt(D / num_heads)) v for each head.  qkv [B, T, 3 D] holds
+ * q, k, v side by side, each split into heads, as the official attention. */
+MAE_API mae_status mae_tape_attention(mae_tape *tape, mae_var qkv,
+                                      int32_t num_heads, mae_var *out);
+/* a + b, equal shapes. */
+MAE_API mae_status mae_tape_add(mae_tape *tape, mae_var a, mae_var b,
+                                mae_var *out);
+/* images [B, C, H, W] -> patches [B, L, p*p*C]; with keep [B, K], only those
+ * patches: [B, K, p*p*C].  keep.id = MAE_NO_VAR takes all. */
+MAE_API mae_status mae_tape_patchify(mae_tape *tape, mae_var images,
+                                     int32_t patch_size, mae_patch_order order,
+                                     mae_index keep, mae_var *out);
+/* out[b, i] = x[b, index[b, i]]: shuffles, or keeps some tokens. */
+MAE_API mae_status mae_tape_gather_tokens(mae_tape *tape, mae_var x,
+                                          mae_index index, mae_var *out);
+/* Unshuffle (paper, section 3, "MAE decoder").  x [B, 1+K, D]: a class token,
+ * then K visible tokens; token [D elements]; restore [B, L].  out [B, 1+L, D]:
+ * the class token, then at i visible token restore[b, i], or token where
+ * restore[b, i] >= K. */
+MAE_API mae_status mae_tape_unshuffle_tokens(mae_tape *tape, mae_var x,
+                                             mae_var token, mae_index restore,
+                                             mae_var *out);
+/* token [D elements] put before x [B, T, D]: [B, 1+T, D]. */
+MAE_API mae_status mae_tape_concat_token(mae_tape *tape, mae_var token,
+                                         mae_var x, mae_var *out);
+/* x [B, 1+n, D] + table [1+L rows of D]: row 0 to token 0, and to token 1+i
+ * row 1+i, or row 1+index[b, i] when an index [B, n] is given. */
+MAE_API mae_status mae_tape_add_position(mae_tape *tape, mae_var x,
+                                         mae_var table, mae_index index,
+                                         mae_var *out);
+/* The MAE loss (paper, section 3, "Reconstruction target").  pred and target
+ * [B, L, P], mask [B, L] with 1 for removed patches; target and mask take no
+ * gradient.  norm_pix_loss != 0 first normalises each target patch by its mean
+ * and unbiased variance, eps 1e-6.  out [1]: the mean over removed patches of
+ * the mean square error. */
+MAE_API mae_status mae_tape_masked_mse(mae_tape *tape, mae_var pred,
+                                       mae_var target, mae_var mask,
+                                       int32_t norm_pix_loss, mae_var *out);
+
+/* Keep a value readable after forward, which else may share its memory. */
+MAE_API mae_status mae_tape_keep(mae_tape *tape, mae_var var);
+
+/* Lay out all memory and freeze the tape.  loss.id = MAE_NO_VAR plans forward
+ * alone, in less memory. */
+MAE_API mae_status mae_tape_plan(mae_tape *tape, mae_var loss);
+/* Bytes laid out by mae_tape_plan; 0 before. */
+MAE_API size_t mae_tape_memory(const mae_tape *tape);
+
+/* MAE_ERROR_INVALID_ARGUMENT: a token number is out of range. */
+MAE_API mae_status mae_tape_forward(mae_tape *tape);
+/* After a forward.  A loss of one element gets the gradient seed; for a larger
+ * one the caller writes mae_tape_grad(tape, loss) first.  accumulate != 0 adds
+ * to the gradients of parameters and inputs, else they are overwritten. */
+MAE_API mae_status mae_tape_backward(mae_tape *tape, float seed,
+                                     int32_t accumulate);
+
+/* Lent by the tape, after mae_tape_plan.  A value: inputs, parameters, the
+ * loss and kept values.  A gradient: parameters, inputs that require it and
+ * the loss.  NULL for anything else. */
+MAE_API mae_tensor *mae_tape_value(mae_tape *tape, mae_var var);
+MAE_API mae_tensor *mae_tape_grad(mae_tape *tape, mae_var var);
+MAE_API int32_t *mae_tape_index_data(mae_tape *tape, mae_index index);
+
+/* -------------------------------------------------------------- model --- */
+
+typedef struct mae_config {
+  size_t struct_size;
+  int32_t image_height, image_width; /* multiples of patch_size */
+  int32_t patch_size;
+  int32_t in_chans;
+  int32_t embed_dim; /* multiple of 4 and of num_heads */
+  int32_t depth;
+  int32_t num_heads;
+  int32_t decoder_embed_dim; /* multiple of 4 and of decoder_num_heads */
+  int32_t decoder_depth;
+  int32_t decoder_num_heads;
+  int32_t norm_pix_loss; /* 1: per-patch normalised target */
+  double mlp_ratio;
+} mae_config;
+
+/* preset: "vit_b16", "vit_l16" or "vit_h14", each at 224 x 224 RGB with the
+ * 512-wide, 8-block decoder, mlp_ratio 4 and norm_pix_loss 1; NULL: "vit_b16".
+ * Change any field afterwards.  MAE_ERROR_NOT_FOUND: no such preset. */
+MAE_API mae_status mae_config_init(mae_config *config, size_t struct_size,
+                                   const char *preset);
+
+/* Weights and config.  Any number of threads may read a model at once; a
+ * trainer writes it, and nothing else may use it meanwhile. */
+typedef struct mae_model mae_model;
+
+/* New weights, initialised as the official code does, a function of seed. */
+MAE_API mae_status mae_model_create(const mae_config *config, uint64_t seed,
+                                    mae_model **model);
+MAE_API void mae_model_destroy(mae_model *model);
+/* config->struct_size tells how much of it to fill (mae_config_init). */
+MAE_API mae_status mae_model_config(const mae_model *model, mae_config *config);
+MAE_API int64_t mae_model_num_patches(const mae_model *model);
+/* Elements of all tensors; trainable_only != 0 leaves out the fixed position
+ * tables. */
+MAE_API int64_t mae_model_parameter_count(const mae_model *model,
+                                          int32_t trainable_only);
+/* Tensors under their official names ("blocks.0.attn.qkv.weight"), in the
+ * official order, lent by the model. */
+MAE_API int32_t mae_model_num_tensors(const mae_model *model);
+MAE_API const char *mae_model_tensor_name(const mae_model *model, int32_t i);
+MAE_API mae_tensor *mae_model_tensor(const mae_model *model, int32_t i);
+/* NULL when there is no such name. */
+MAE_API mae_tensor *mae_model_find(const mae_model *model, const char *name);
+
+/* A safetensors file with the official parameter names and the config in its
+ * metadata.  The old file is replaced only once the new one is safely on
+ * disk; on any error the old one stays as it was. */
+MAE_API mae_status mae_model_save(const mae_model *model, const char *path);
+/* Reads files of mae_model_save and mae_trainer_save. */
+MAE_API mae_status mae_model_load(const char *path, mae_model **model);
+
+/* ------------------------------------------------------------ session --- */
+
+/* Inference on a model: features, predictions, reconstructions.  Holds the
+ * working memory, so one session serves one thread at a time; any number of
+ * sessions share a model.  The first call of each kind plans memory; later
+ * ones with the same n allocate nothing. */
+typedef struct mae_session mae_session;
+
+typedef enum mae_features {
+  MAE_FEATURES_CLASS_TOKEN = 0, /* [n, D] */
+  MAE_FEATURES_MEAN = 1,        /* [n, D], mean of the patch tokens */
+  MAE_FEATURES_TOKENS = 2       /* [n, 1+K, D], class token first; masked:
+                                   visible patches in shuffled order */
+} mae_features;
+
+typedef struct mae_session_options {
+  size_t struct_size;
+  int32_t batch_size;    /* images per pass; default 16 */
+  mae_features features; /* default MAE_FEATURES_CLASS_TOKEN */
+  int32_t block;         /* features after this block; -1 (default): last */
+  int32_t final_norm;    /* 1 (default): through the encoder's last norm */
+  double feature_mask_ratio; /* for features; 0 (default): every patch seen */
+  double mask_ratio;         /* for forward, reconstruct; default 0.75 */
+  uint64_t seed;             /* masks where the caller gives no noise */
+} mae_session_options;
+
+MAE_API void mae_session_options_init(mae_session_options *options,
+                                      size_t struct_size);
+MAE_API mae_status mae_session_create(mae_context *context,
+                                      const mae_model *model,
+                                      const mae_session_options *options,
+                                      mae_session **session);
+MAE_API void mae_session_destroy(mae_session *session);
+
+/* Floats per image that mae_session_features writes. */
+MAE_API int64_t mae_session_feature_size(const mae_session *session);
+/* images [n, C, H, W]; noise [n, L] or NULL; out [n, feature_size].  Patches
+ * with the least noise are kept, int(L * (1 - ratio)) of them (official
+ * random_masking).  Without noise, image i of a call gets row i of the
+ * session seed's noise. */
+MAE_API mae_status mae_session_features(mae_session *session,
+                                        const float *images, int64_t n,
+                                        const float *noise, float *out);
+/* The official forward: mean loss, pred [n, L, p*p*C] as the decoder gives it,
+ * mask [n, L] with 1 for removed.  Any of the three may be NULL. */
+MAE_API mae_status mae_session_forward(mae_session *session,
+                                       const float *images, int64_t n,
+                                       const float *noise, double *loss,
+                                       float *pred, float *mask);
+/* out [n, C, H, W]: the visible patches as given, the removed ones as
+ * predicted, brought back to the scale of the images when the model was
+ * trained on normalised patches (by each true patch's own mean and variance).
+ * mask [n, L] may be NULL. */
+MAE_API mae_status mae_session_reconstruct(mae_session *session,
+                                           const float *images, int64_t n,
+                                           const float *noise, float *out,
+                                           float *mask);
+
+/* ------------------------------------------------------------ trainer --- */
+
+/* Pretraining: AdamW, linear warm-up then half-cycle cosine (paper, table 8).
+ * Belongs to one thread at a time; a step allocates nothing. */
+typedef struct mae_trainer mae_trainer;
+
+typedef struct mae_trainer_options {
+  size_t struct_size;
+  int32_t batch_size;  /* images per mae_trainer_step; default 64 */
+  int32_t accum_steps; /* steps whose gradients make one update; default 1 */
+  double mask_ratio;   /* default 0.75 */
+  double base_lr;      /* per 256 images; default 1.5e-4.  The peak rate is
+                          base_lr * batch_size * accum_steps / 256 */
+  double min_lr;       /* end of the cosine; default 0 */
+  double weight_decay; /* not on biases and norms; default 0.05 */
+  double beta1, beta2; /* default 0.9, 0.95 */
+  double eps;          /* default 1e-8 */
+  double clip_grad;    /* largest norm of all gradients; 0 (default): off */
+  int64_t warmup_steps; /* updates; default 0 */
+  int64_t total_steps;  /* updates; 0 (default): constant after warm-up */
+  uint64_t seed;        /* of the masks; default 0 */
+} mae_trainer_options;
+
+typedef struct mae_step_result {
+  size_t struct_size;
+  double loss;          /* of this step's images */
+  double learning_rate; /* of the update this step belongs to */
+  double grad_norm;     /* before clipping; 0 when no update was made */
+  int64_t step;         /* updates made so far */
+  int32_t updated;      /* 1: this step changed the weights */
+} mae_step_result;
+
+MAE_API void mae_trainer_options_init(mae_trainer_options *options,
+                                      size_t struct_size);
+/* model must outlive the trainer. */
+MAE_API mae_status mae_trainer_create(mae_context *context, mae_model *model,
+                                      const mae_trainer_options *options,
+                                      mae_trainer **trainer);
+MAE_API void mae_trainer_destroy(mae_trainer *trainer);
+
+/* One pass over images [batch_size, C, H, W]; noise [batch_size, L] or NULL
+ * (then a function of seed and of the images seen so far).  Every accum_steps
+ * steps the weights are updated.  result may be NULL; else set its
+ * struct_size.  MAE_ERROR_NON_FINITE: this step's loss, or the gradient of
+ * the update, is not finite; weights, optimiser and step count are as before,
+ * and the gradients gathered for the update are dropped. */
+MAE_API mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
+                                    const float *noise,
+                                    mae_step_result *result);
+/* The gradient gathered so far for a parameter, lent by the trainer; NULL for
+ * an unknown or fixed one. */
+MAE_API mae_tensor *mae_trainer_gradient(const mae_trainer *trainer,
+                                         const char *name);
+/* Updates made so far, and images seen. */
+MAE_API int64_t mae_trainer_steps(const mae_trainer *trainer);
+MAE_API uint64_t mae_trainer_images_seen(const mae_trainer *trainer);
+
+/* A checkpoint: the model as mae_model_save writes it, with the optimiser's
+ * state, so that training continues bit for bit. */
+MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
+                                    const char *path);
+/* Puts the weights into the trainer's model and restores the optimiser, the
+ * seed and the step.  Other options stay as they are.  On any error model and
+ * trainer are as before. */
+MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
+
+/* --------------------------------------------------------------- data --- */
+
+/* An IDX file (the MNIST family's format) of unsigned bytes, plain or
+ * gzipped, read whole.  MAE_ERROR_UNSUPPORTED: built without zlib. */
+typedef struct mae_idx mae_idx;
+
+MAE_API mae_status mae_idx_load(const char *path, mae_idx **idx);
+MAE_API void mae_idx_destroy(mae_idx *idx);
+MAE_API int32_t mae_idx_ndim(const mae_idx *idx); /* 1 to 4 */
+MAE_API int64_t mae_idx_dim(const mae_idx *idx, int32_t axis);
+MAE_API const uint8_t *mae_idx_data(const mae_idx *idx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

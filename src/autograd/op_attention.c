@@ -1,0 +1,57 @@
+/* attention on the tape. */
+#include "autograd/tape.h"
+
+enum { BATCH, TOKENS, HEADS, HEAD_DIM };
+
+static mae_status forward(mae_tape *tape, mae_op *op) {
+  mae_context *c = tape->context;
+  const int64_t *n = op->size;
+  c->kernels->attention_forward(
+      c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
+      mae_op_in(tape, op, 0), mae_op_out(tape, op), mae_op_saved(tape, op, 0),
+      mae_op_scratch(tape, op, false));
+  return MAE_OK;
+}
+
+static void backward(mae_tape *tape, mae_op *op) {
+  mae_context *c = tape->context;
+  const int64_t *n = op->size;
+  bool add = false;
+  float *dqkv = mae_op_dx(tape, op, 0, &add);
+  if (dqkv)
+    c->kernels->attention_backward(
+        c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
+        mae_op_in(tape, op, 0), mae_op_out(tape, op),
+        mae_op_saved(tape, op, 0), mae_op_dy(tape, op), dqkv, add,
+        mae_op_scratch(tape, op, true));
+}
+
+static const mae_op_class class = {
+    .name = "attention", .forward = forward, .backward = backward,
+    .backward_reads = 1, .backward_reads_output = true, .identity = -1};
+
+mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
+                              mae_var *out) {
+  mae_op *op;
+  MAE_TRY(mae_tape_record(tape, &class, &qkv, 1, out, &op));
+  const mae_tensor *t = mae_op_shape(tape, op, 0);
+  if (num_heads < 1 || t->ndim != 3 || t->shape[2] % (3 * (int64_t)num_heads))
+    return mae_tape_fail(tape, MAE_ERROR_SHAPE,
+                         "attention: qkv %s does not split into 3 x %d heads",
+                         mae_tensor_shape_text(t).text, num_heads);
+  int64_t *n = op->size, heads = num_heads;
+  n[BATCH] = t->shape[0];
+  n[TOKENS] = t->shape[1];
+  n[HEADS] = heads;
+  n[HEAD_DIM] = t->shape[2] / (3 * heads);
+  int64_t scores = mae_pool_threads(tape->context->pool) * 2 * sizeof(float);
+  if (!mae_mul(scores, n[TOKENS], &scores) ||
+      !mae_mul(scores, n[TOKENS], &scores) || t->shape[2] > INT32_MAX)
+    return mae_tape_fail(tape, MAE_ERROR_SHAPE, "attention: %s is too large",
+                         mae_tensor_shape_text(t).text);
+  op->saved_bytes[0] = (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
+  op->backward_scratch = (size_t)scores;
+  op->forward_scratch = (size_t)scores / 2;
+  const int64_t shape[] = {n[BATCH], n[TOKENS], heads * n[HEAD_DIM]};
+  return mae_tape_output(tape, op, 3, shape, out);
+}

@@ -1,0 +1,13 @@
+/* The context: threads and kernels. */
+#ifndef MAE_KERNELS_CONTEXT_H
+#define MAE_KERNELS_CONTEXT_H
+
+#include "kernels/kernels.h"
+
+struct mae_context {
+  mae_pool *pool;
+  const mae_kernels *kernels;
+  mae_isa isa;
+};
+
+#endif

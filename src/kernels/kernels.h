@@ -1,0 +1,141 @@
+/* The kernels: forward and backward of each operation, on raw arrays.
+ *
+ * Each instruction set has its own table, compiled from the same sources
+ * (simd.h).  Gradients: a NULL pointer means not wanted; `add` flags say
+ * whether to add to what is there or overwrite it.  Kernels split their work
+ * over the pool themselves and neither allocate nor fail. */
+#ifndef MAE_KERNELS_KERNELS_H
+#define MAE_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+
+#include "base/pool.h"
+
+typedef struct mae_kernels {
+  /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
+   * pre-activation in `pre` [rows, out], or works in place when it is NULL.
+   * residual may be NULL; gelu and residual exclude each other. */
+  void (*linear_forward)(mae_pool *pool, int64_t rows, int64_t in, int64_t out,
+                         bool gelu, const float *x, const float *w,
+                         const float *b, const float *residual, float *pre,
+                         float *y);
+  /* With gelu, dy is overwritten by the gradient of the pre-activation. */
+  void (*linear_backward)(mae_pool *pool, int64_t rows, int64_t in, int64_t out,
+                          bool gelu, const float *x, const float *w,
+                          const float *pre, float *dy, float *dx, bool add_dx,
+                          float *dw, bool add_dw, float *db, bool add_db);
+
+  /* mean and rstd [rows] are for the backward pass; both or neither NULL. */
+  void (*layer_norm_forward)(mae_pool *pool, int64_t rows, int64_t width,
+                             float eps, const float *x, const float *w,
+                             const float *b, float *y, float *mean,
+                             float *rstd);
+  void (*layer_norm_backward)(mae_pool *pool, int64_t rows, int64_t width,
+                              const float *x, const float *w, const float *mean,
+                              const float *rstd, const float *dy, float *dx,
+                              bool add_dx, float *dw, bool add_dw, float *db,
+                              bool add_db);
+
+  /* qkv [batch, tokens, 3, heads, head_dim], y [batch, tokens, heads,
+   * head_dim].  log_sum [batch, heads, tokens], the log of each softmax
+   * denominator, lets backward rebuild the probabilities; may be NULL.
+   * scratch: per worker tokens^2 floats forward, 2 tokens^2 backward. */
+  void (*attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                            int64_t heads, int64_t head_dim, const float *qkv,
+                            float *y, float *log_sum, float *scratch);
+  void (*attention_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                             int64_t heads, int64_t head_dim, const float *qkv,
+                             const float *y, const float *log_sum,
+                             const float *dy, float *dqkv, bool add_dqkv,
+                             float *scratch);
+
+  /* y = a + b; y may be a or b.  The sum's backward: dx (+)= dy. */
+  void (*add_forward)(mae_pool *pool, int64_t n, const float *a, const float *b,
+                      float *y);
+  void (*add_backward)(mae_pool *pool, int64_t n, const float *dy, float *dx,
+                       bool add_dx);
+
+  /* y [batch, count, width] = x[b, index[b, i]]; an index may repeat. */
+  void (*gather_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                         int64_t count, int64_t width, const float *x,
+                         const int32_t *index, float *y);
+  void (*gather_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                          int64_t count, int64_t width, const int32_t *index,
+                          const float *dy, float *dx, bool add_dx);
+
+  /* x [batch, 1 + kept, width] -> y [batch, 1 + patches, width]. */
+  void (*unshuffle_forward)(mae_pool *pool, int64_t batch, int64_t kept,
+                            int64_t patches, int64_t width, const float *x,
+                            const float *token, const int32_t *restore,
+                            float *y);
+  void (*unshuffle_backward)(mae_pool *pool, int64_t batch, int64_t kept,
+                             int64_t patches, int64_t width,
+                             const int32_t *restore, const float *dy, float *dx,
+                             bool add_dx, float *dtoken, bool add_dtoken);
+
+  /* token [width] before x [batch, tokens, width]. */
+  void (*concat_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                         int64_t width, const float *token, const float *x,
+                         float *y);
+  void (*concat_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                          int64_t width, const float *dy, float *dtoken,
+                          bool add_dtoken, float *dx, bool add_dx);
+
+  /* y = x + table row 0 for token 0, row 1 + (index ? index[b, i] : i) for
+   * token 1 + i; x [batch, 1 + count, width], table [table_rows, width].
+   * x's gradient is dy itself (add_backward). */
+  void (*position_forward)(mae_pool *pool, int64_t batch, int64_t count,
+                           int64_t width, const float *x, const float *table,
+                           const int32_t *index, float *y);
+  void (*position_backward)(mae_pool *pool, int64_t batch, int64_t count,
+                            int64_t table_rows, int64_t width,
+                            const int32_t *index, const float *dy,
+                            float *dtable, bool add_dtable);
+
+  /* images [batch, chans, height, width] -> y [batch, count, chans * p * p];
+   * index [batch, count] or NULL for every patch. */
+  void (*patchify_forward)(mae_pool *pool, int64_t batch, int64_t chans,
+                           int64_t height, int64_t width, int64_t p,
+                           bool chans_last, int64_t count, const int32_t *index,
+                           const float *images, float *y);
+  void (*patchify_backward)(mae_pool *pool, int64_t batch, int64_t chans,
+                            int64_t height, int64_t width, int64_t p,
+                            bool chans_last, int64_t count,
+                            const int32_t *index, const float *dy, float *dx,
+                            bool add_dx);
+
+  /* pred, target [patches, width], mask [patches].  stats [patches, 3] keeps
+   * each removed patch's mean, 1 / std and error for the backward pass. */
+  void (*masked_mse_forward)(mae_pool *pool, int64_t patches, int64_t width,
+                             bool normalise, const float *pred,
+                             const float *target, const float *mask,
+                             float *stats, float *loss);
+  void (*masked_mse_backward)(mae_pool *pool, int64_t patches, int64_t width,
+                              const float *pred, const float *target,
+                              const float *mask, const float *stats,
+                              const float *dloss, float *dpred, bool add_dpred);
+
+  /* One tensor, on the calling thread.  bias1 and bias2 are 1 - beta^step. */
+  void (*adamw)(int64_t n, float scale, float lr, float decay, float beta1,
+                float beta2, float eps, float bias1, float bias2,
+                const float *grad, float *m, float *v, float *x);
+  double (*sum_of_squares)(int64_t n, const float *x);
+} mae_kernels;
+
+#define MAE_KERNEL_LIST(X)                                      \
+  X(linear_forward) X(linear_backward) X(layer_norm_forward)    \
+  X(layer_norm_backward) X(attention_forward)                   \
+  X(attention_backward) X(add_forward) X(add_backward)          \
+  X(gather_forward) X(gather_backward) X(unshuffle_forward)     \
+  X(unshuffle_backward) X(concat_forward) X(concat_backward)    \
+  X(position_forward) X(position_backward) X(patchify_forward)  \
+  X(patchify_backward) X(masked_mse_forward)                    \
+  X(masked_mse_backward) X(adamw) X(sum_of_squares)
+
+/* The table for an instruction set; NULL when this build or this processor
+ * lacks it. */
+const mae_kernels *mae_kernels_for(mae_isa isa);
+/* The best this processor has. */
+mae_isa mae_kernels_best(void);
+
+#endif

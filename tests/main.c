@@ -1,0 +1,20 @@
+/* Runs every suite; CK_RUN_SUITE=name runs one. */
+#include <stdlib.h>
+
+#include "suites.h"
+
+int main(void) {
+  SRunner *runner = srunner_create(base_suite());
+  srunner_add_suite(runner, ops_suite());
+  srunner_add_suite(runner, tape_suite());
+  srunner_add_suite(runner, safetensors_suite());
+  srunner_add_suite(runner, idx_suite());
+  srunner_add_suite(runner, model_suite());
+  srunner_add_suite(runner, parity_suite());
+  srunner_add_suite(runner, session_suite());
+  srunner_add_suite(runner, trainer_suite());
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,17 @@
+/* The suites that tests/main.c runs. */
+#ifndef TESTS_SUITES_H
+#define TESTS_SUITES_H
+
+#include <check.h>
+
+Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
+Suite *ops_suite(void);         /* each operation: values and gradients */
+Suite *tape_suite(void);        /* recording, planning, running graphs */
+Suite *safetensors_suite(void); /* the file format */
+Suite *idx_suite(void);
+Suite *model_suite(void);       /* config, init, save, load */
+Suite *parity_suite(void);      /* against the PyTorch reference */
+Suite *session_suite(void);     /* features, forward, reconstruction */
+Suite *trainer_suite(void);     /* training, resume, allocation */
+
+#endif
