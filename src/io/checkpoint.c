@@ -1,0 +1,182 @@
+#include "io/checkpoint.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ----------------------------------------------------- config as text --- */
+
+typedef struct config_field {
+  const char *key;
+  size_t offset;
+} config_field;
+
+#define FIELD(name) {"mae." #name, offsetof(mae_config, name)}
+static const config_field fields[] = {
+    FIELD(image_height),      FIELD(image_width),
+    FIELD(patch_size),        FIELD(in_chans),
+    FIELD(embed_dim),         FIELD(depth),
+    FIELD(num_heads),         FIELD(decoder_embed_dim),
+    FIELD(decoder_depth),     FIELD(decoder_num_heads),
+    FIELD(norm_pix_loss),
+};
+#undef FIELD
+
+enum { INTEGERS = sizeof fields / sizeof *fields, CONFIG_TEXTS = INTEGERS + 2 };
+
+static const char mlp_ratio_key[] = "mae.mlp_ratio";
+
+/* printf and strtod follow the program's locale; a file must not.  The result
+ * is the locale to go back to. */
+static locale_t enter_c_locale(locale_t *c) {
+  *c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  return *c ? uselocale(*c) : (locale_t)0;
+}
+
+static void leave_c_locale(locale_t c, locale_t before) {
+  if (!c) return;
+  uselocale(before);
+  freelocale(c);
+}
+
+static void write_config(const mae_config *config,
+                         char values[CONFIG_TEXTS][32],
+                         mae_safetensors_text *texts) {
+  for (int i = 0; i < INTEGERS; i++) {
+    int32_t value;
+    memcpy(&value, (const char *)config + fields[i].offset, sizeof value);
+    snprintf(values[i], sizeof values[i], "%d", value);
+    texts[i] = (mae_safetensors_text){fields[i].key, values[i]};
+  }
+  locale_t c, before = enter_c_locale(&c);
+  snprintf(values[INTEGERS], sizeof values[INTEGERS], "%.17g",
+           config->mlp_ratio);
+  leave_c_locale(c, before);
+  texts[INTEGERS] = (mae_safetensors_text){mlp_ratio_key, values[INTEGERS]};
+  texts[INTEGERS + 1] = (mae_safetensors_text){"format", "pt"};
+}
+
+mae_status mae_checkpoint_integer(const mae_safetensors *file, const char *key,
+                                  uint64_t least, uint64_t most,
+                                  uint64_t *value) {
+  const char *text = mae_safetensors_metadata(file, key);
+  if (!text)
+    return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"", key);
+  char *end = NULL;
+  errno = 0;
+  unsigned long long number = strtoull(text, &end, 10);
+  if (*text < '0' || *text > '9' || *end || errno || number < least ||
+      number > most)
+    return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"", key,
+                    text);
+  *value = number;
+  return MAE_OK;
+}
+
+static mae_status read_mlp_ratio(const mae_safetensors *file, double *ratio) {
+  const char *text = mae_safetensors_metadata(file, mlp_ratio_key);
+  if (!text)
+    return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"",
+                    mlp_ratio_key);
+  char *end = NULL;
+  locale_t c, before = enter_c_locale(&c);
+  *ratio = strtod(text, &end);
+  leave_c_locale(c, before);
+  if (end == text || *end)
+    return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"",
+                    mlp_ratio_key, text);
+  return MAE_OK;
+}
+
+mae_status mae_checkpoint_config(const mae_safetensors *file,
+                                 mae_config *config) {
+  mae_config made = {.struct_size = sizeof made};
+  for (int i = 0; i < INTEGERS; i++) {
+    uint64_t number = 0;
+    MAE_TRY(mae_checkpoint_integer(file, fields[i].key, 0, INT32_MAX, &number));
+    int32_t value = (int32_t)number;
+    memcpy((char *)&made + fields[i].offset, &value, sizeof value);
+  }
+  MAE_TRY(read_mlp_ratio(file, &made.mlp_ratio));
+  if (mae_config_check(&made) != MAE_OK) {
+    char why[256]; /* mae_fail must not read the text it replaces */
+    snprintf(why, sizeof why, "%s", mae_last_error());
+    return mae_fail(MAE_ERROR_FORMAT, "metadata: %s", why);
+  }
+  *config = made;
+  return MAE_OK;
+}
+
+/* -------------------------------------------------------------- files --- */
+
+mae_status mae_checkpoint_write(const char *path, const mae_model *model,
+                                const mae_safetensors_entry *entries,
+                                int32_t n_entries,
+                                const mae_safetensors_text *metadata,
+                                int32_t n_metadata) {
+  char values[CONFIG_TEXTS][32];
+  int32_t n_tensors = model->n_params + n_entries;
+  int32_t n_texts = CONFIG_TEXTS + n_metadata;
+  mae_safetensors_entry *tensors = mae_calloc((size_t)n_tensors, sizeof *tensors);
+  mae_safetensors_text *texts = mae_calloc((size_t)n_texts, sizeof *texts);
+  mae_status status = MAE_ERROR_OUT_OF_MEMORY;
+  if (tensors && texts) {
+    for (int32_t i = 0; i < model->n_params; i++)
+      tensors[i] = (mae_safetensors_entry){model->params[i].name,
+                                           &model->params[i].value};
+    for (int32_t i = 0; i < n_entries; i++)
+      tensors[model->n_params + i] = entries[i];
+    write_config(&model->config, values, texts);
+    for (int32_t i = 0; i < n_metadata; i++)
+      texts[CONFIG_TEXTS + i] = metadata[i];
+    status = mae_safetensors_write(path, tensors, n_tensors, texts, n_texts);
+  }
+  free(tensors);
+  free(texts);
+  return status;
+}
+
+mae_status mae_model_save(const mae_model *model, const char *path) {
+  MAE_REQUIRE(model);
+  MAE_REQUIRE(path);
+  return mae_checkpoint_write(path, model, NULL, 0, NULL, 0);
+}
+
+/* Check every shape before memory is taken, so that a config that lies about
+ * the file costs nothing. */
+static mae_status read_params(const mae_safetensors *file, mae_model *model) {
+  for (int32_t i = 0; i < model->n_params; i++)
+    MAE_TRY(mae_safetensors_check(file, model->params[i].name,
+                                  &model->params[i].value));
+  MAE_TRY(mae_model_allocate(model));
+  for (int32_t i = 0; i < model->n_params; i++)
+    MAE_TRY(mae_safetensors_read(file, model->params[i].name,
+                                 &model->params[i].value));
+  return MAE_OK;
+}
+
+static mae_status load(const mae_safetensors *file, mae_model **out) {
+  mae_config config;
+  MAE_TRY(mae_checkpoint_config(file, &config));
+  mae_model *model;
+  MAE_TRY(mae_model_describe(&config, &model));
+  mae_status status = read_params(file, model);
+  if (status != MAE_OK) {
+    mae_model_destroy(model);
+    return status;
+  }
+  *out = model;
+  return MAE_OK;
+}
+
+mae_status mae_model_load(const char *path, mae_model **model) {
+  MAE_REQUIRE(path);
+  MAE_REQUIRE(model);
+  mae_safetensors *file;
+  MAE_TRY(mae_safetensors_open(path, &file));
+  mae_status status = load(file, model);
+  mae_safetensors_close(file);
+  return status;
+}

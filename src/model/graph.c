@@ -1,0 +1,162 @@
+#include "model/graph.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/masking.h"
+#include "nn/patch_embed.h"
+
+/* Recording failures mark the tape and are reported by its plan, so the
+ * functions below go on regardless and return variables alone. */
+
+/* The parameter on the tape, put there at its first use: what a graph does not
+ * use costs it nothing. */
+static mae_var param(mae_graph *g, int32_t i) {
+  if (g->params[i].id != MAE_NO_VAR) return g->params[i];
+  mae_tensor *value = &g->model->params[i].value;
+  mae_tensor grad = *value;
+  grad.data = g->grads ? g->grads[i] : NULL;
+  mae_tape_parameter(g->tape, value, grad.data ? &grad : NULL, &g->params[i]);
+  return g->params[i];
+}
+
+static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
+                      int32_t depth, int32_t num_heads) {
+  for (int32_t i = 0; i < depth; i++) {
+    mae_var p[MAE_BLOCK_PARAMS];
+    for (int32_t k = 0; k < MAE_BLOCK_PARAMS; k++)
+      p[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
+    x = mae_nn_transformer_block(g->tape, x, p, num_heads);
+  }
+  return x;
+}
+
+static mae_var norm(mae_graph *g, mae_var x, int32_t weight) {
+  mae_tape_layer_norm(g->tape, x, param(g, weight), param(g, weight + 1),
+                      MAE_LAYER_NORM_EPS, &x);
+  return x;
+}
+
+static mae_var linear(mae_graph *g, mae_var x, int32_t weight) {
+  mae_tape_linear(g->tape, x, param(g, weight), param(g, weight + 1),
+                  MAE_ACTIVATION_NONE, &x);
+  return x;
+}
+
+/* Official forward_encoder on the kept patches alone. */
+static mae_var encode(mae_graph *g, int32_t depth, bool final_norm) {
+  const mae_config *c = &g->model->config;
+  mae_var x = mae_nn_patch_embed(g->tape, g->images, c->patch_size,
+                                 param(g, MAE_PARAM_PATCH_WEIGHT),
+                                 param(g, MAE_PARAM_PATCH_BIAS), g->keep);
+  mae_tape_concat_token(g->tape, param(g, MAE_PARAM_CLS_TOKEN), x, &x);
+  mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_POS_EMBED), g->keep, &x);
+  x = blocks(g, x, MAE_PARAM_BLOCKS, depth, c->num_heads);
+  return final_norm ? norm(g, x, mae_param_norm(c)) : x;
+}
+
+/* Official forward_decoder.  The class token goes through the blocks and is
+ * dropped then: norm and prediction are per token, so nothing else changes. */
+static mae_var decode(mae_graph *g, mae_var latent) {
+  const mae_config *c = &g->model->config;
+  const mae_index all = {MAE_NO_VAR};
+  mae_var x = linear(g, latent, mae_param_decoder_embed(c));
+  mae_tape_unshuffle_tokens(g->tape, x, param(g, MAE_PARAM_MASK_TOKEN),
+                            g->restore, &x);
+  mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_DECODER_POS_EMBED), all,
+                        &x);
+  x = blocks(g, x, mae_param_decoder_blocks(c), c->decoder_depth,
+             c->decoder_num_heads);
+  mae_tape_gather_tokens(g->tape, x, g->patches, &x);
+  x = norm(g, x, mae_param_decoder_norm(c));
+  return linear(g, x, mae_param_decoder_pred(c));
+}
+
+static mae_status begin(mae_context *context, const mae_model *model,
+                        int64_t batch, int64_t kept, float *const *grads,
+                        mae_graph *g) {
+  const mae_config *c = &model->config;
+  const int64_t image[] = {batch, c->in_chans, c->image_height, c->image_width};
+  *g = (mae_graph){.model = model, .batch = batch, .kept = kept,
+                   .grads = grads, .restore = {MAE_NO_VAR}};
+  g->params = mae_calloc((size_t)model->n_params, sizeof *g->params);
+  g->keys = mae_calloc((size_t)mae_config_patches(c), sizeof *g->keys);
+  if (!g->params || !g->keys) return MAE_ERROR_OUT_OF_MEMORY;
+  for (int32_t i = 0; i < model->n_params; i++)
+    g->params[i].id = MAE_NO_VAR;
+  MAE_TRY(mae_tape_create(context, &g->tape));
+  mae_tape_input(g->tape, 4, image, 0, &g->images);
+  mae_tape_index(g->tape, batch, kept, &g->keep);
+  return MAE_OK;
+}
+
+static mae_status record_features(mae_context *context, const mae_model *model,
+                                  int64_t batch, int64_t kept, int32_t block,
+                                  bool final_norm, mae_graph *g) {
+  MAE_TRY(begin(context, model, batch, kept, NULL, g));
+  g->features = encode(g, block + 1, final_norm);
+  mae_tape_keep(g->tape, g->features);
+  return mae_tape_plan(g->tape, (mae_var){MAE_NO_VAR});
+}
+
+static mae_status record_autoencoder(mae_context *context,
+                                     const mae_model *model, int64_t batch,
+                                     int64_t kept, float *const *grads,
+                                     mae_graph *g) {
+  const mae_config *c = &model->config;
+  const int64_t patches = mae_config_patches(c);
+  const int64_t mask[] = {batch, patches};
+  const mae_index all = {MAE_NO_VAR};
+  mae_var target = {MAE_NO_VAR};
+  MAE_TRY(begin(context, model, batch, kept, grads, g));
+  mae_tape_index(g->tape, batch, patches, &g->restore);
+  mae_tape_index(g->tape, batch, patches, &g->patches);
+  mae_tape_input(g->tape, 2, mask, 0, &g->mask);
+  g->pred = decode(g, encode(g, c->depth, true));
+  mae_tape_keep(g->tape, g->pred);
+  mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
+                    &target);
+  mae_tape_masked_mse(g->tape, g->pred, target, g->mask, c->norm_pix_loss,
+                      &g->loss);
+  mae_tape_keep(g->tape, g->loss);
+  MAE_TRY(mae_tape_plan(g->tape, grads ? g->loss : (mae_var){MAE_NO_VAR}));
+  int32_t *after_class_token = mae_tape_index_data(g->tape, g->patches);
+  for (int64_t i = 0; i < batch * patches; i++)
+    after_class_token[i] = 1 + (int32_t)(i % patches);
+  return MAE_OK;
+}
+
+mae_status mae_graph_features(mae_context *context, const mae_model *model,
+                              int64_t batch, int64_t kept, int32_t block,
+                              bool final_norm, mae_graph *graph) {
+  mae_status status =
+      record_features(context, model, batch, kept, block, final_norm, graph);
+  if (status != MAE_OK) mae_graph_destroy(graph);
+  return status;
+}
+
+mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
+                                 int64_t batch, int64_t kept,
+                                 float *const *grads, mae_graph *graph) {
+  mae_status status =
+      record_autoencoder(context, model, batch, kept, grads, graph);
+  if (status != MAE_OK) mae_graph_destroy(graph);
+  return status;
+}
+
+void mae_graph_destroy(mae_graph *graph) {
+  mae_tape_destroy(graph->tape);
+  free(graph->params);
+  free(graph->keys);
+  *graph = (mae_graph){0};
+}
+
+void mae_graph_fill(mae_graph *g, const float *images, const float *noise) {
+  mae_tensor *in = mae_tape_value(g->tape, g->images);
+  memcpy(in->data, images, (size_t)mae_tensor_size(in) * sizeof(float));
+  bool decodes = g->restore.id != MAE_NO_VAR;
+  mae_masking(g->batch, mae_config_patches(&g->model->config), g->kept, noise,
+              g->keys, mae_tape_index_data(g->tape, g->keep),
+              mae_tape_index_data(g->tape, g->restore),
+              decodes ? mae_tape_value(g->tape, g->mask)->data : NULL);
+}

@@ -1,0 +1,40 @@
+/* The MAE on a tape: encoder, decoder and loss for one batch size. */
+#ifndef MAE_MODEL_GRAPH_H
+#define MAE_MODEL_GRAPH_H
+
+#include "model/model.h"
+
+typedef struct mae_graph {
+  mae_tape *tape;
+  const mae_model *model;
+  int64_t batch, kept;
+  mae_var *params; /* on the tape once used; id MAE_NO_VAR before */
+  float *const *grads;
+  mae_var images;          /* [B, C, H, W] */
+  mae_index keep, restore; /* [B, K], [B, L] */
+  mae_index patches;       /* [B, L]: 1 to L, all tokens but the first */
+  mae_var mask;            /* [B, L] */
+  mae_var features;        /* [B, 1+K, D] */
+  mae_var pred;            /* [B, L, p*p*C] */
+  mae_var loss;            /* [1] */
+  uint64_t *keys; /* scratch for the masks */
+} mae_graph;
+
+/* Encoder through block `block` (counted from 0), with the encoder's last norm
+ * if final_norm: graph->features. */
+mae_status mae_graph_features(mae_context *context, const mae_model *model,
+                              int64_t batch, int64_t kept, int32_t block,
+                              bool final_norm, mae_graph *graph);
+/* Encoder, decoder and loss: graph->pred and graph->loss.  With grads, one
+ * array per parameter (NULL for fixed ones), it can run backward; they must
+ * outlive the graph. */
+mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
+                                 int64_t batch, int64_t kept,
+                                 float *const *grads, mae_graph *graph);
+/* Fine on a zeroed graph. */
+void mae_graph_destroy(mae_graph *graph);
+
+/* Set the inputs: images [B, C, H, W], noise [B, L]. */
+void mae_graph_fill(mae_graph *graph, const float *images, const float *noise);
+
+#endif

@@ -1,0 +1,64 @@
+/* The model: its config and its parameters. */
+#ifndef MAE_MODEL_MODEL_H
+#define MAE_MODEL_MODEL_H
+
+#include "model/config.h"
+#include "nn/transformer_block.h"
+#include "tensor/tensor.h"
+
+typedef enum mae_init {
+  MAE_INIT_ZEROS,
+  MAE_INIT_ONES,
+  MAE_INIT_XAVIER,    /* uniform, fans of the weight seen as a matrix */
+  MAE_INIT_CONV_BIAS, /* uniform within 1 / sqrt(fan in): Conv2d's default */
+  MAE_INIT_TOKEN,     /* normal, std 0.02 */
+  MAE_INIT_POSITIONS  /* the fixed sin-cos table; not trained */
+} mae_init;
+
+typedef struct mae_param {
+  char name[64];
+  mae_tensor value;
+  mae_init init;
+} mae_param;
+
+/* Numbers of parameters, in the official order.  The encoder's blocks begin at
+ * MAE_PARAM_BLOCKS; what follows them depends on the depth, see below. */
+enum {
+  MAE_PARAM_CLS_TOKEN,
+  MAE_PARAM_POS_EMBED,
+  MAE_PARAM_MASK_TOKEN,
+  MAE_PARAM_DECODER_POS_EMBED,
+  MAE_PARAM_PATCH_WEIGHT,
+  MAE_PARAM_PATCH_BIAS,
+  MAE_PARAM_BLOCKS
+};
+
+struct mae_model {
+  mae_config config;
+  int32_t n_params;
+  mae_param *params;
+  float *data; /* of all parameters */
+};
+
+int32_t mae_param_norm(const mae_config *config);          /* weight, bias */
+int32_t mae_param_decoder_embed(const mae_config *config); /* weight, bias */
+int32_t mae_param_decoder_blocks(const mae_config *config);
+int32_t mae_param_decoder_norm(const mae_config *config); /* weight, bias */
+int32_t mae_param_decoder_pred(const mae_config *config); /* weight, bias */
+
+static inline bool mae_param_trainable(const mae_param *param) {
+  return param->init != MAE_INIT_POSITIONS;
+}
+
+/* A model whose parameters have names and shapes but no data yet. */
+mae_status mae_model_describe(const mae_config *config, mae_model **model);
+/* Zeros for every parameter. */
+mae_status mae_model_allocate(mae_model *model);
+
+/* One zeroed block of floats with a stretch, 64-byte aligned, for each of the
+ * model's parameters (only the trainable ones if so asked; the others get
+ * none).  Sets data[i]; the caller frees *block. */
+mae_status mae_model_shadow(const mae_model *model, bool trainable_only,
+                            float **data, float **block);
+
+#endif

@@ -1,0 +1,32 @@
+/* The pre-norm transformer block of ViT. */
+#ifndef MAE_NN_TRANSFORMER_BLOCK_H
+#define MAE_NN_TRANSFORMER_BLOCK_H
+
+#include "libmae/mae.h"
+
+#define MAE_LAYER_NORM_EPS 1e-6f
+
+/* A block's parameters, in the official order. */
+enum {
+  MAE_BLOCK_NORM1_WEIGHT,
+  MAE_BLOCK_NORM1_BIAS,
+  MAE_BLOCK_QKV_WEIGHT,
+  MAE_BLOCK_QKV_BIAS,
+  MAE_BLOCK_PROJ_WEIGHT,
+  MAE_BLOCK_PROJ_BIAS,
+  MAE_BLOCK_NORM2_WEIGHT,
+  MAE_BLOCK_NORM2_BIAS,
+  MAE_BLOCK_FC1_WEIGHT,
+  MAE_BLOCK_FC1_BIAS,
+  MAE_BLOCK_FC2_WEIGHT,
+  MAE_BLOCK_FC2_BIAS,
+  MAE_BLOCK_PARAMS
+};
+
+/* x + proj(attention(norm1(x))), then that + fc2(gelu(fc1(norm2(that)))); x
+ * [B, T, D].  A failure marks the tape. */
+mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads);
+
+#endif

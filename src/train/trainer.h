@@ -1,0 +1,19 @@
+/* Inside the trainer, for its checkpoints. */
+#ifndef MAE_TRAIN_TRAINER_H
+#define MAE_TRAIN_TRAINER_H
+
+#include "model/graph.h"
+#include "train/optimizer.h"
+
+struct mae_trainer {
+  mae_trainer_options options;
+  mae_model *model;
+  mae_optimizer optimizer;
+  mae_graph graph;
+  mae_tensor *grads; /* per parameter, what mae_trainer_gradient lends */
+  float *noise;      /* [batch_size, L] */
+  uint64_t images_seen;
+  int32_t gathered; /* steps whose gradients wait for the next update */
+};
+
+#endif
