@@ -1,0 +1,123 @@
+#include "io/atomic_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+mae_status mae_io_fail(const char *doing, const char *path, int error) {
+  mae_status status = MAE_ERROR_IO;
+  if (error == ENOENT || error == ENOTDIR) status = MAE_ERROR_NOT_FOUND;
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+    status = MAE_ERROR_NO_SPACE;
+  if (error == ENOMEM) status = MAE_ERROR_OUT_OF_MEMORY;
+  char text[128] = "";
+  /* GNU's strerror_r: the result may be text or a string of its own. */
+  return mae_fail(status, "cannot %s %s: %s", doing, path,
+                  strerror_r(error, text, sizeof text));
+}
+
+/* The file a chain of links leads to, or path itself when there is none. */
+static char *resolve(const char *path) {
+  char *real = realpath(path, NULL);
+  return real ? real : strdup(path);
+}
+
+/* Open the first free name "PATH.tmp-N". */
+static int open_temporary(mae_atomic_file *f) {
+  size_t size = strlen(f->path) + 24;
+  f->temporary = mae_calloc(size, 1);
+  if (!f->temporary) return -1;
+  for (int i = 0; i < 10000; i++) {
+    snprintf(f->temporary, size, "%s.tmp-%d", f->path, i);
+    int fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0 || errno != EEXIST) return fd;
+  }
+  return -1;
+}
+
+static void forget(mae_atomic_file *f) {
+  free(f->path);
+  free(f->temporary);
+  *f = (mae_atomic_file){.fd = -1};
+}
+
+mae_status mae_atomic_begin(const char *path, mae_atomic_file *file) {
+  mae_atomic_file f = {.fd = -1};
+  struct stat old;
+  f.path = resolve(path);
+  if (!f.path)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a file name");
+  bool exists = !stat(f.path, &old);
+  if (exists && !S_ISREG(old.st_mode)) {
+    forget(&f);
+    return mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
+  }
+  f.fd = open_temporary(&f);
+  if (f.fd < 0) {
+    int error = f.temporary ? errno : ENOMEM;
+    forget(&f);
+    return mae_io_fail("create a file beside", path, error);
+  }
+  /* The new file takes the old one's permissions; if it may not, the umask's
+   * are still sound. */
+  if (exists && fchmod(f.fd, old.st_mode & 0777)) errno = 0;
+  *file = f;
+  return MAE_OK;
+}
+
+mae_status mae_atomic_write(mae_atomic_file *file, const void *data,
+                            size_t size) {
+  const char *at = data;
+  while (size) {
+    ssize_t n = write(file->fd, at, size < SSIZE_MAX ? size : SSIZE_MAX);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return mae_io_fail("write", file->path, errno);
+    at += n;
+    size -= (size_t)n;
+  }
+  return MAE_OK;
+}
+
+static mae_status sync_folder(const char *path) {
+  char *folder = strdup(path);
+  if (!folder)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a file name");
+  char *slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder] = '\0';
+  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  free(folder);
+  /* Some file systems cannot flush folders; the rename is done either way. */
+  int error = fd < 0 || fsync(fd) ? errno : 0;
+  if (fd >= 0) close(fd);
+  if (error && error != EINVAL && error != EACCES)
+    return mae_io_fail("flush the folder of", path, error);
+  return MAE_OK;
+}
+
+mae_status mae_atomic_commit(mae_atomic_file *file) {
+  int error = fsync(file->fd) ? errno : 0;
+  if (close(file->fd) && !error) error = errno;
+  file->fd = -1;
+  if (!error && rename(file->temporary, file->path)) error = errno;
+  if (error) {
+    mae_status status = mae_io_fail("write", file->path, error);
+    mae_atomic_abort(file);
+    return status;
+  }
+  mae_status status = sync_folder(file->path);
+  forget(file);
+  return status;
+}
+
+void mae_atomic_abort(mae_atomic_file *file) {
+  if (file->fd >= 0) close(file->fd);
+  if (file->temporary) unlink(file->temporary);
+  forget(file);
+}

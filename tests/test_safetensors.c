@@ -1,0 +1,705 @@
+/* The safetensors format and the crash-safe replacement of files. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/safetensors.h"
+#include "suites.h"
+
+/* ------------------------------------------------------------ folders --- */
+
+static char folder[64];
+
+static void make_folder(void) {
+  snprintf(folder, sizeof folder, "/tmp/libmae-safetensors-XXXXXX");
+  ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
+static int remove_one(const char *path, const struct stat *info, int type,
+                      struct FTW *walk) {
+  (void)info, (void)type, (void)walk;
+  return remove(path);
+}
+
+static void remove_folder(void) {
+  nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+typedef struct file_path {
+  char text[128];
+} file_path;
+
+static file_path in_folder(const char *name) {
+  file_path path;
+  snprintf(path.text, sizeof path.text, "%s/%s", folder, name);
+  return path;
+}
+
+/* A folder of its own, so that its files can be counted. */
+static file_path new_folder(const char *name) {
+  file_path path = in_folder(name);
+  ck_assert_int_eq(mkdir(path.text, 0755), 0);
+  return path;
+}
+
+static int count_files(const char *path) {
+  DIR *dir = opendir(path);
+  ck_assert_ptr_nonnull(dir);
+  int n = 0;
+  for (const struct dirent *entry; (entry = readdir(dir));)
+    n += entry->d_name[0] != '.';
+  closedir(dir);
+  return n;
+}
+
+static void put_file(const char *path, const void *data, size_t size) {
+  FILE *file = fopen(path, "wb");
+  ck_assert_ptr_nonnull(file);
+  ck_assert_uint_eq(fwrite(data, 1, size, file), size);
+  ck_assert_int_eq(fclose(file), 0);
+}
+
+/* The whole file, for free(). */
+static unsigned char *get_file(const char *path, size_t *size) {
+  FILE *file = fopen(path, "rb");
+  ck_assert_ptr_nonnull(file);
+  ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
+  *size = (size_t)ftell(file);
+  rewind(file);
+  unsigned char *data = malloc(*size + 1);
+  ck_assert_uint_eq(fread(data, 1, *size, file), *size);
+  fclose(file);
+  return data;
+}
+
+static void assert_file_is(const char *path, const void *data, size_t size) {
+  size_t found_size;
+  unsigned char *found = get_file(path, &found_size);
+  ck_assert_uint_eq(found_size, size);
+  ck_assert_mem_eq(found, data, size);
+  free(found);
+}
+
+/* -------------------------------------------------------------- files --- */
+
+static mae_tensor *make_tensor(int32_t ndim, const int64_t *shape,
+                               float first) {
+  mae_tensor *tensor;
+  ck_assert_int_eq(mae_tensor_create(ndim, shape, &tensor), MAE_OK);
+  for (int64_t i = 0; i < mae_tensor_size(tensor); i++)
+    tensor->data[i] = first + (float)i;
+  return tensor;
+}
+
+/* One tensor "x" of n values from first on. */
+static mae_status write_one(const char *path, int64_t n, float first) {
+  mae_tensor *x = make_tensor(1, &n, first);
+  mae_safetensors_entry entry = {"x", x};
+  mae_status status = mae_safetensors_write(path, &entry, 1, NULL, 0);
+  mae_tensor_destroy(x);
+  return status;
+}
+
+static void assert_one(const char *path, int64_t n, float first) {
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path, &file), MAE_OK);
+  mae_tensor *x = make_tensor(1, &n, -1);
+  ck_assert_int_eq(mae_safetensors_read(file, "x", x), MAE_OK);
+  for (int64_t i = 0; i < n; i++)
+    ck_assert_float_eq(x->data[i], first + (float)i);
+  mae_tensor_destroy(x);
+  mae_safetensors_close(file);
+}
+
+/* A file of this header, and after it `zeros` bytes of data. */
+static void put_header(const char *path, const char *header, size_t zeros) {
+  char bytes[1024] = {0};
+  uint64_t length = strlen(header);
+  ck_assert_uint_le(8 + length + zeros, sizeof bytes);
+  memcpy(bytes, &length, 8);
+  memcpy(bytes + 8, header, length);
+  put_file(path, bytes, 8 + length + zeros);
+}
+
+static void assert_fails(mae_status status, mae_status expected,
+                         const char *word) {
+  ck_assert_msg(status == expected, "%s, not %s (%s)", mae_status_name(status),
+                mae_status_name(expected), mae_last_error());
+  ck_assert_msg(strstr(mae_last_error(), word), "\"%s\" lacks \"%s\"",
+                mae_last_error(), word);
+}
+
+static mae_status open_and_close(const char *path) {
+  mae_safetensors *file = NULL;
+  mae_status status = mae_safetensors_open(path, &file);
+  ck_assert((status == MAE_OK) == (file != NULL));
+  mae_safetensors_close(file);
+  return status;
+}
+
+/* --------------------------------------------------------- round trip --- */
+
+START_TEST(round_trip) {
+  file_path path = in_folder("round_trip");
+  const int64_t shape[] = {2, 3, 1, 5};
+  mae_tensor *b = make_tensor(4, shape, 0.5f), *a = make_tensor(1, shape, 7);
+  const mae_safetensors_entry entries[] = {{"b.weight", b}, {"a", a}};
+  const mae_safetensors_text texts[] = {{"step", "12"}, {"\xc3\xa9", "a\n\"b"}};
+  ck_assert_int_eq(mae_safetensors_write(path.text, entries, 2, texts, 2),
+                   MAE_OK);
+
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  ck_assert_int_eq(mae_safetensors_count(file), 2);
+  ck_assert_str_eq(mae_safetensors_name(file, 0), "b.weight");
+  ck_assert_str_eq(mae_safetensors_name(file, 1), "a");
+  ck_assert_ptr_null(mae_safetensors_name(file, 2));
+  ck_assert_ptr_null(mae_safetensors_name(file, -1));
+  ck_assert_str_eq(mae_safetensors_metadata(file, "step"), "12");
+  ck_assert_str_eq(mae_safetensors_metadata(file, "\xc3\xa9"), "a\n\"b");
+  ck_assert_ptr_null(mae_safetensors_metadata(file, "epoch"));
+  mae_tensor found;
+  ck_assert_int_eq(mae_safetensors_shape(file, "b.weight", &found), MAE_OK);
+  ck_assert(mae_tensor_same_shape(&found, b));
+  ck_assert_ptr_null(found.data);
+  for (int i = 0; i < 2; i++) {
+    const mae_tensor *saved = entries[i].tensor;
+    mae_tensor *read = make_tensor(saved->ndim, saved->shape, -9);
+    ck_assert_int_eq(mae_safetensors_check(file, entries[i].name, read),
+                     MAE_OK);
+    ck_assert_int_eq(mae_safetensors_read(file, entries[i].name, read), MAE_OK);
+    ck_assert_mem_eq(read->data, saved->data,
+                     (size_t)mae_tensor_size(saved) * sizeof(float));
+    mae_tensor_destroy(read);
+  }
+  mae_safetensors_close(file);
+  mae_tensor_destroy(a);
+  mae_tensor_destroy(b);
+}
+END_TEST
+
+START_TEST(layout_written) {
+  file_path path = in_folder("layout");
+  ck_assert_int_eq(write_one(path.text, 3, 1), MAE_OK);
+  static const char HEADER[] =
+      "{\"__metadata__\":{},"
+      "\"x\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}";
+  unsigned char expected[128 + 12];
+  memset(expected, ' ', sizeof expected);
+  memcpy(expected, &(uint64_t){128 - 8}, 8);
+  memcpy(expected + 8, HEADER, sizeof HEADER - 1);
+  memcpy(expected + 128, (float[]){1, 2, 3}, 12);
+  assert_file_is(path.text, expected, sizeof expected);
+}
+END_TEST
+
+START_TEST(no_tensors) {
+  file_path path = in_folder("no_tensors");
+  ck_assert_int_eq(mae_safetensors_write(path.text, NULL, 0, NULL, 0), MAE_OK);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  ck_assert_int_eq(mae_safetensors_count(file), 0);
+  mae_safetensors_close(file);
+}
+END_TEST
+
+START_TEST(unwritable_names) {
+  file_path dir = new_folder("unwritable_names");
+  file_path path = in_folder("unwritable_names/file");
+  mae_tensor *x = make_tensor(1, &(int64_t){1}, 0);
+  const mae_safetensors_entry twice[] = {{"x", x}, {"x", x}};
+  const mae_safetensors_entry reserved = {"__metadata__", x};
+  const mae_safetensors_entry latin = {"\xe9", x};
+  const mae_safetensors_text latin_text = {"key", "\xe9"};
+  assert_fails(mae_safetensors_write(path.text, twice, 2, NULL, 0),
+               MAE_ERROR_INVALID_ARGUMENT, "same name");
+  assert_fails(mae_safetensors_write(path.text, &reserved, 1, NULL, 0),
+               MAE_ERROR_INVALID_ARGUMENT, "same name");
+  assert_fails(mae_safetensors_write(path.text, &latin, 1, NULL, 0),
+               MAE_ERROR_INVALID_ARGUMENT, "UTF-8");
+  assert_fails(mae_safetensors_write(path.text, twice, 1, &latin_text, 1),
+               MAE_ERROR_INVALID_ARGUMENT, "UTF-8");
+  ck_assert_int_eq(count_files(dir.text), 0);
+  mae_tensor_destroy(x);
+}
+END_TEST
+
+/* ------------------------------------------------------------ reading --- */
+
+#define T(dtype, shape, begin, end)                                         \
+  "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin \
+  "," end "]}"
+#define F32_AT(begin, end) T("F32", "1", begin, end)
+
+START_TEST(every_kind) {
+  file_path path = in_folder("every_kind");
+  put_header(path.text, " {\"scalar\":" T("F32", "", "0", "4") "}" + 1, 4);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  mae_tensor *one = make_tensor(1, &(int64_t){1}, 5);
+  ck_assert_int_eq(mae_safetensors_read(file, "scalar", one), MAE_OK);
+  ck_assert_float_eq(one->data[0], 0);
+  mae_safetensors_close(file);
+
+  put_header(path.text,
+             "{\"half\":" T("F16", "2", "0", "4") ",\"deep\":" T(
+                 "F32", "1,1,1,1,1", "8",
+                 "12") ",\"none\":" T("F32", "2,0", "8",
+                                      "8") ",\"byte\":" T("F8_E5M2", "2,2", "4",
+                                                          "8") "}  ",
+             12);
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  static const char *const IN_ORDER[] = {"half", "byte", "none", "deep"};
+  ck_assert_int_eq(mae_safetensors_count(file), 4);
+  for (int i = 0; i < 4; i++)
+    ck_assert_str_eq(mae_safetensors_name(file, i), IN_ORDER[i]);
+  assert_fails(mae_safetensors_read(file, "half", one), MAE_ERROR_MISMATCH,
+               "F16");
+  assert_fails(mae_safetensors_read(file, "deep", one), MAE_ERROR_MISMATCH,
+               "dimensions");
+  assert_fails(mae_safetensors_read(file, "none", one), MAE_ERROR_MISMATCH,
+               "empty");
+  assert_fails(mae_safetensors_check(file, "gone", one), MAE_ERROR_MISMATCH,
+               "gone");
+  mae_tensor shape;
+  assert_fails(mae_safetensors_shape(file, "byte", &shape), MAE_ERROR_MISMATCH,
+               "F8_E5M2");
+  mae_safetensors_close(file);
+  mae_tensor_destroy(one);
+}
+END_TEST
+
+START_TEST(other_shape) {
+  file_path path = in_folder("other_shape");
+  ck_assert_int_eq(write_one(path.text, 6, 0), MAE_OK);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  mae_tensor *x = make_tensor(2, (int64_t[]){2, 3}, 1);
+  assert_fails(mae_safetensors_check(file, "x", x), MAE_ERROR_MISMATCH,
+               "[6], not [2, 3]");
+  assert_fails(mae_safetensors_read(file, "x", x), MAE_ERROR_MISMATCH,
+               "[6], not [2, 3]");
+  ck_assert_float_eq(x->data[0], 1);
+  mae_tensor_destroy(x);
+  mae_safetensors_close(file);
+}
+END_TEST
+
+static const struct {
+  const char *header;
+  size_t data;
+  const char *word;
+} MALFORMED[] = {
+    {"[]", 0, "begin with {"},
+    {" {}", 0, "begin with {"},
+    {"{]", 0, "byte 2"},
+    {"{} {}", 0, "end of file"},
+    {"{\"x\":" F32_AT("0", "4"), 4, "header"},
+    {"{\"\xff\":" F32_AT("0", "4") "}", 4, "UTF-8"},
+    {"{\"a\\u0000b\":" F32_AT("0", "4") "}", 4, "header"},
+    {"{\"x\":" F32_AT("0", "4") ",\"x\":" F32_AT("4", "8") "}", 8, "duplicate"},
+    {"{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],"
+     "\"data_offsets\":[0,4]}}",
+     4, "duplicate"},
+    {"{\"x\":1}", 0, "object"},
+    {"{\"x\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype"},
+    {"{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "shape"},
+    {"{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets"},
+    {"{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],"
+     "\"more\":1}}",
+     4, "more"},
+    {"{\"x\":{\"dtype\":3,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "string"},
+    {"{\"x\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4,
+     "impossible shape"},
+    {"{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4,
+     "tensor x"},
+    {"{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4,
+     "tensor x"},
+    {"{\"x\":" F32_AT("0", "4.0") "}", 4, "integer"},
+    {"{\"x\":" F32_AT("0", "99999999999999999999") "}", 4, "header"},
+    {"{\"x\":" F32_AT("-4", "0") "}", 4, "data_offsets"},
+    {"{\"x\":" F32_AT("4", "0") "}", 4, "data_offsets"},
+    {"{\"x\":" F32_AT("0", "8") "}", 8, "data_offsets"},
+    {"{\"x\":" T("F31", "1", "0", "4") "}", 4, "F31"},
+    {"{\"x\":" T("f32", "1", "0", "4") "}", 4, "f32"},
+    {"{\"x\":" T("F32", "-1", "0", "4") "}", 4, "shape"},
+    {"{\"x\":" T("F32", "1.0", "0", "4") "}", 4, "shape"},
+    {"{\"x\":" T("F32", "true", "0", "4") "}", 4, "shape"},
+    {"{\"x\":" T("F32", "4611686018427387904,4", "0", "0") "}", 0, "shape"},
+    {"{\"x\":" T("F32", "4611686018427387905", "0", "4") "}", 4, "shape"},
+    {"{\"x\":" F32_AT("0", "4") ",\"y\":" F32_AT("0", "4") "}", 4, "overlap"},
+    {"{\"x\":" T("F32", "2", "0", "8") ",\"y\":" F32_AT("4", "8") "}", 8,
+     "overlap"},
+    {"{\"x\":" T("F32", "2", "0", "8") ",\"y\":" T("F32", "0", "4", "4") "}", 8,
+     "overlap"},
+    {"{\"x\":" F32_AT("4", "8") "}", 8, "hole"},
+    {"{\"x\":" F32_AT("0", "4") ",\"y\":" F32_AT("8", "12") "}", 12, "hole"},
+    {"{\"x\":" F32_AT("0", "4") "}", 5, "beyond"},
+    {"{}", 1, "beyond"},
+    {"{\"x\":" F32_AT("0", "4") "}", 3, "truncated"},
+    {"{\"__metadata__\":[]}", 0, "__metadata__"},
+    {"{\"__metadata__\":null}", 0, "__metadata__"},
+    {"{\"__metadata__\":{\"step\":1}}", 0, "__metadata__"},
+};
+
+START_TEST(malformed_header) {
+  file_path path = in_folder("malformed");
+  put_header(path.text, MALFORMED[_i].header, MALFORMED[_i].data);
+  assert_fails(open_and_close(path.text), MAE_ERROR_FORMAT, MALFORMED[_i].word);
+  assert_fails(open_and_close(path.text), MAE_ERROR_FORMAT, path.text);
+}
+END_TEST
+
+START_TEST(header_size) {
+  static const struct {
+    uint64_t size;
+    const char *word;
+  } SIZES[] = {{0, "of 0 bytes"},
+               {1, "of 1 bytes"},
+               {9, "truncated"},
+               {100000000, "truncated"},
+               {100000001, "not a safeten"},
+               {UINT64_MAX, "not a safeten"}};
+  file_path path = in_folder("header_size");
+  for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+    char bytes[16] = "        {}      ";
+    memcpy(bytes, &SIZES[i].size, 8);
+    put_file(path.text, bytes, sizeof bytes);
+    assert_fails(open_and_close(path.text), MAE_ERROR_FORMAT, SIZES[i].word);
+  }
+}
+END_TEST
+
+/* Deep enough to exhaust a stack, were nesting unbounded. */
+START_TEST(deep_nesting) {
+  file_path path = in_folder("deep_nesting");
+  enum { DEPTH = 1000000 };
+  char *bytes = malloc(8 + DEPTH);
+  memset(bytes, '[', 8 + DEPTH);
+  memcpy(bytes, &(uint64_t){DEPTH}, 8);
+  memcpy(bytes + 8, "{\"x\":", 5);
+  put_file(path.text, bytes, 8 + DEPTH);
+  assert_fails(open_and_close(path.text), MAE_ERROR_FORMAT, "depth");
+  free(bytes);
+}
+END_TEST
+
+START_TEST(many_tensors) {
+  enum { N = 20000 };
+  file_path path = in_folder("many_tensors");
+  mae_tensor *x = make_tensor(1, &(int64_t){1}, 3);
+  mae_safetensors_entry *entries = malloc(N * sizeof *entries);
+  char(*names)[16] = malloc(N * sizeof *names);
+  for (int i = 0; i < N; i++) {
+    snprintf(names[i], sizeof names[i], "x%d", i);
+    entries[i] = (mae_safetensors_entry){names[i], x};
+  }
+  ck_assert_int_eq(mae_safetensors_write(path.text, entries, N, NULL, 0),
+                   MAE_OK);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  for (int i = 0; i < N; i++) {
+    ck_assert_str_eq(mae_safetensors_name(file, i), names[i]);
+    ck_assert_int_eq(mae_safetensors_check(file, names[i], x), MAE_OK);
+  }
+  mae_safetensors_close(file);
+  mae_tensor_destroy(x);
+  free(names);
+  free(entries);
+}
+END_TEST
+
+/* ------------------------------------------------------------- damage --- */
+
+#define SMALL                                 \
+  "{\"__metadata__\":{\"k\":\"v\"},\"a\":" T( \
+      "F32", "2,1", "0", "8") ",\"b\":" F32_AT("8", "12") "}"
+
+START_TEST(truncated_anywhere) {
+  file_path path = in_folder("truncated");
+  put_header(path.text, SMALL, 12);
+  size_t size;
+  unsigned char *bytes = get_file(path.text, &size);
+  ck_assert_int_eq(open_and_close(path.text), MAE_OK);
+  for (size_t n = 0; n < size; n++) {
+    put_file(path.text, bytes, n);
+    assert_fails(open_and_close(path.text), MAE_ERROR_FORMAT, path.text);
+  }
+  free(bytes);
+}
+END_TEST
+
+START_TEST(truncated_while_open) {
+  file_path path = in_folder("truncated_while_open");
+  ck_assert_int_eq(write_one(path.text, 100, 0), MAE_OK);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  ck_assert_int_eq(truncate(path.text, 200), 0);
+  mae_tensor *x = make_tensor(1, &(int64_t){100}, 0);
+  assert_fails(mae_safetensors_read(file, "x", x), MAE_ERROR_FORMAT,
+               "truncated");
+  mae_tensor_destroy(x);
+  mae_safetensors_close(file);
+}
+END_TEST
+
+/* Whatever opens must be usable; returns whether it opened. */
+static bool use_all(const char *path) {
+  mae_safetensors *file = NULL;
+  mae_status status = mae_safetensors_open(path, &file);
+  if (status != MAE_OK) {
+    assert_fails(status, MAE_ERROR_FORMAT, path);
+    ck_assert_ptr_null(file);
+    return false;
+  }
+  mae_safetensors_metadata(file, "k");
+  for (int32_t i = 0; i < mae_safetensors_count(file); i++) {
+    const char *name = mae_safetensors_name(file, i);
+    mae_tensor shape, *tensor;
+    if (mae_safetensors_shape(file, name, &shape) != MAE_OK) continue;
+    ck_assert_int_le(mae_tensor_size(&shape), 3); /* the file has 12 bytes */
+    tensor = make_tensor(shape.ndim, shape.shape, 1);
+    ck_assert_int_eq(mae_safetensors_read(file, name, tensor), MAE_OK);
+    mae_tensor_destroy(tensor);
+  }
+  mae_safetensors_close(file);
+  return true;
+}
+
+START_TEST(any_byte_changed) {
+  file_path path = in_folder("changed");
+  put_header(path.text, SMALL, 12);
+  size_t size;
+  unsigned char *bytes = get_file(path.text, &size);
+  int fd = open(path.text, O_WRONLY);
+  ck_assert_int_ge(fd, 0);
+  int opened = 0;
+  for (size_t at = 0; at < size - 12; at++) {
+    for (int flip = 1; flip < 256; flip++) {
+      unsigned char byte = bytes[at] ^ (unsigned char)flip;
+      ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
+      opened += use_all(path.text);
+    }
+    ck_assert_int_eq(pwrite(fd, &bytes[at], 1, (off_t)at), 1);
+  }
+  close(fd);
+  ck_assert_int_gt(opened, 0); /* names and metadata may be anything */
+  ck_assert(use_all(path.text));
+  free(bytes);
+}
+END_TEST
+
+/* ------------------------------------------------------------ opening --- */
+
+START_TEST(not_a_file) {
+  assert_fails(open_and_close(in_folder("absent").text), MAE_ERROR_NOT_FOUND,
+               "absent");
+  assert_fails(open_and_close(folder), MAE_ERROR_IO, "not a regular file");
+  assert_fails(open_and_close("/dev/zero"), MAE_ERROR_IO, "regular file");
+  file_path pipe = in_folder("pipe");
+  ck_assert_int_eq(mkfifo(pipe.text, 0600), 0);
+  assert_fails(open_and_close(pipe.text), MAE_ERROR_IO, "regular file");
+  assert_fails(write_one(pipe.text, 1, 0), MAE_ERROR_IO, "regular file");
+}
+END_TEST
+
+START_TEST(open_while_replaced) {
+  file_path path = in_folder("open_while_replaced");
+  ck_assert_int_eq(write_one(path.text, 4, 10), MAE_OK);
+  mae_safetensors *file;
+  ck_assert_int_eq(mae_safetensors_open(path.text, &file), MAE_OK);
+  ck_assert_int_eq(write_one(path.text, 4, 20), MAE_OK);
+  mae_tensor *x = make_tensor(1, &(int64_t){4}, 0);
+  ck_assert_int_eq(mae_safetensors_read(file, "x", x), MAE_OK);
+  ck_assert_float_eq(x->data[0], 10);
+  mae_tensor_destroy(x);
+  mae_safetensors_close(file);
+  assert_one(path.text, 4, 20);
+}
+END_TEST
+
+/* ---------------------------------------------------------- replacing --- */
+
+/* A limit on the size of files stands in for a full disk; at each limit
+ * another write is the first to fail. */
+START_TEST(disk_full) {
+  static const rlim_t LIMITS[] = {0, 100, 128, 5000};
+  file_path dir = new_folder("disk_full"), path = in_folder("disk_full/file");
+  ck_assert_int_eq(write_one(path.text, 10, 1), MAE_OK);
+  size_t size;
+  unsigned char *old = get_file(path.text, &size);
+  signal(SIGXFSZ, SIG_IGN);
+  struct rlimit before, limit;
+  getrlimit(RLIMIT_FSIZE, &before);
+  limit = before;
+  limit.rlim_cur = LIMITS[_i];
+  ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  mae_status status = write_one(path.text, 100000, 2);
+  setrlimit(RLIMIT_FSIZE, &before);
+  assert_fails(status, MAE_ERROR_NO_SPACE, path.text);
+  assert_file_is(path.text, old, size);
+  ck_assert_int_eq(count_files(dir.text), 1);
+  free(old);
+}
+END_TEST
+
+START_TEST(absent_folder) {
+  assert_fails(write_one(in_folder("absent/file").text, 1, 0),
+               MAE_ERROR_NOT_FOUND, "absent/file");
+  assert_fails(write_one("", 1, 0), MAE_ERROR_NOT_FOUND, "cannot");
+  file_path plain = in_folder("plain");
+  put_file(plain.text, "", 0);
+  assert_fails(write_one(in_folder("plain/file").text, 1, 0), MAE_ERROR_IO,
+               "plain/file");
+}
+END_TEST
+
+START_TEST(folder_as_target) {
+  file_path dir = new_folder("folder_as_target");
+  assert_fails(write_one(dir.text, 1, 0), MAE_ERROR_IO, "regular file");
+  ck_assert_int_eq(count_files(dir.text), 0);
+}
+END_TEST
+
+START_TEST(folder_without_permission) {
+  file_path dir = new_folder("closed"), path = in_folder("closed/file");
+  ck_assert_int_eq(write_one(path.text, 5, 1), MAE_OK);
+  ck_assert_int_eq(chmod(folder, 0755), 0);
+  ck_assert_int_eq(chmod(dir.text, 0555), 0);
+  uid_t user = geteuid();
+  if (user == 0) ck_assert_int_eq(seteuid(65534), 0); /* root may all */
+  mae_status status = write_one(path.text, 5, 2);
+  if (user == 0) ck_assert_int_eq(seteuid(user), 0);
+  ck_assert_int_eq(chmod(dir.text, 0755), 0);
+  assert_fails(status, MAE_ERROR_IO, "ermission");
+  assert_one(path.text, 5, 1);
+  ck_assert_int_eq(count_files(dir.text), 1);
+}
+END_TEST
+
+START_TEST(symbolic_link) {
+  file_path dir = new_folder("links"), other = new_folder("targets");
+  file_path link = in_folder("links/link"), target = in_folder("targets/file");
+  ck_assert_int_eq(symlink("../targets/file", link.text), 0);
+  ck_assert_int_eq(write_one(target.text, 2, 1), MAE_OK);
+  ck_assert_int_eq(write_one(link.text, 3, 2), MAE_OK);
+  struct stat info;
+  ck_assert_int_eq(lstat(link.text, &info), 0);
+  ck_assert(S_ISLNK(info.st_mode));
+  ck_assert_int_eq(lstat(target.text, &info), 0);
+  ck_assert(S_ISREG(info.st_mode));
+  assert_one(target.text, 3, 2);
+  ck_assert_int_eq(count_files(dir.text), 1);
+  ck_assert_int_eq(count_files(other.text), 1);
+}
+END_TEST
+
+static mode_t mode_of(const char *path) {
+  struct stat info;
+  ck_assert_int_eq(stat(path, &info), 0);
+  return info.st_mode & 07777;
+}
+
+START_TEST(file_mode) {
+  file_path path = in_folder("mode");
+  mode_t before = umask(027);
+  ck_assert_int_eq(write_one(path.text, 1, 0), MAE_OK);
+  ck_assert_int_eq(mode_of(path.text), 0640);
+  ck_assert_int_eq(chmod(path.text, 0606), 0);
+  ck_assert_int_eq(write_one(path.text, 1, 0), MAE_OK);
+  umask(before);
+  ck_assert_int_eq(mode_of(path.text), 0606);
+}
+END_TEST
+
+/* What a killed process leaves behind is neither used nor in the way. */
+START_TEST(stale_temporary) {
+  file_path dir = new_folder("stale"), path = in_folder("stale/file");
+  char stale[160];
+  snprintf(stale, sizeof stale, "%s.tmp-%ld-0", path.text, (long)getpid());
+  put_file(stale, "old", 3);
+  ck_assert_int_eq(write_one(path.text, 2, 1), MAE_OK);
+  assert_one(path.text, 2, 1);
+  assert_file_is(stale, "old", 3);
+  ck_assert_int_eq(count_files(dir.text), 2);
+}
+END_TEST
+
+START_TEST(relative_path) {
+  new_folder("relative");
+  int here = open(".", O_RDONLY | O_DIRECTORY);
+  ck_assert_int_ge(here, 0);
+  ck_assert_int_eq(chdir(in_folder("relative").text), 0);
+  ck_assert_int_eq(write_one("file", 2, 1), MAE_OK);
+  ck_assert_int_eq(write_one("file", 2, 5), MAE_OK);
+  assert_one("file", 2, 5);
+  ck_assert_int_eq(count_files("."), 1);
+  ck_assert_int_eq(fchdir(here), 0);
+  close(here);
+}
+END_TEST
+
+START_TEST(left_out) {
+  assert_fails(open_and_close("x"), MAE_ERROR_UNSUPPORTED, "without JSON");
+  assert_fails(write_one(in_folder("x").text, 1, 0), MAE_ERROR_UNSUPPORTED,
+               "without JSON");
+}
+END_TEST
+
+static bool built_in(void) {
+  mae_safetensors *file;
+  return mae_safetensors_open("", &file) != MAE_ERROR_UNSUPPORTED;
+}
+
+static void add_reading(TCase *tests) {
+  tcase_add_test(tests, round_trip);
+  tcase_add_test(tests, layout_written);
+  tcase_add_test(tests, no_tensors);
+  tcase_add_test(tests, unwritable_names);
+  tcase_add_test(tests, every_kind);
+  tcase_add_test(tests, other_shape);
+  tcase_add_loop_test(tests, malformed_header, 0,
+                      sizeof MALFORMED / sizeof *MALFORMED);
+  tcase_add_test(tests, header_size);
+  tcase_add_test(tests, deep_nesting);
+  tcase_add_test(tests, many_tensors);
+  tcase_add_test(tests, truncated_anywhere);
+  tcase_add_test(tests, truncated_while_open);
+  tcase_add_test(tests, any_byte_changed);
+  tcase_add_test(tests, not_a_file);
+  tcase_add_test(tests, open_while_replaced);
+}
+
+static void add_replacing(TCase *tests) {
+  tcase_add_loop_test(tests, disk_full, 0, 4);
+  tcase_add_test(tests, absent_folder);
+  tcase_add_test(tests, folder_as_target);
+  tcase_add_test(tests, folder_without_permission);
+  tcase_add_test(tests, symbolic_link);
+  tcase_add_test(tests, file_mode);
+  tcase_add_test(tests, stale_temporary);
+  tcase_add_test(tests, relative_path);
+}
+
+Suite *safetensors_suite(void) {
+  Suite *suite = suite_create("safetensors");
+  TCase *tests = tcase_create("safetensors");
+  tcase_add_unchecked_fixture(tests, make_folder, remove_folder);
+  tcase_set_timeout(tests, 120);
+  if (built_in()) {
+    add_reading(tests);
+    add_replacing(tests);
+  } else {
+    tcase_add_test(tests, left_out);
+  }
+  suite_add_tcase(suite, tests);
+  return suite;
+}
