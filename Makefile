@@ -108,3 +108,21 @@ $B/flags: FORCE
 FORCE:
 
 -include $(OBJ:.o=.d)
+
+# ------------------------------------------------- examples, tests, bench --
+EXAMPLE_FLAGS = $(BASE_FLAGS) -Iinclude -Iexamples
+PNG_LIBS = $(shell $(PKG_CONFIG) --libs libpng)
+DEMO_SRC = examples/fashion.c examples/picture.c examples/probe.c examples/grid.c
+
+$B/demo $B/reconstruct: $B/%: examples/%.c $(DEMO_SRC) $(wildcard examples/*.h) $B/libmae.a
+	$(CC) $(EXAMPLE_FLAGS) $(shell $(PKG_CONFIG) --cflags libpng) $< $(DEMO_SRC) $B/libmae.a $(PNG_LIBS) $(LIBS) -o $@
+
+# The libraries may be installed only now, so what needs them is a new make.
+demo: deps
+	@$(MAKE) --no-print-directory demo-run
+demo-run: $B/demo $B/reconstruct
+	@mkdir -p runs
+	$B/demo runs/demo
+
+deps:
+	@sh .ci/deps

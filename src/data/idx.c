@@ -13,6 +13,9 @@ struct mae_idx {
 #ifdef MAE_HAVE_ZLIB
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "io/atomic_file.h"
@@ -60,17 +63,34 @@ static mae_status read_data(gzFile in, const char *path, mae_idx *idx,
     MAE_TRY(read_bytes(in, path, grown + have, (unsigned)take));
     have += take;
   }
-  /* Reading to the end has zlib check the sum of a gzipped file. */
+  /* Reading on to the end has zlib check the sum of a gzipped file. */
   uint8_t more;
-  int n = gzread(in, &more, 1);
-  if (n < 0) return bad(path, "the compressed data are corrupt");
-  return n ? bad(path, "more data than its dimensions say") : MAE_OK;
+  int n = gzread(in, &more, 1), error = Z_OK;
+  gzerror(in, &error);
+  if (n > 0) return bad(path, "more data than its dimensions say");
+  return n || error != Z_OK ? bad(path, "the compressed data are corrupt")
+                            : MAE_OK;
 }
 
 static mae_status load(gzFile in, const char *path, mae_idx *idx) {
-  int64_t size;
+  int64_t size = 0;
   MAE_TRY(read_header(in, path, idx, &size));
   return read_data(in, path, idx, size);
+}
+
+/* A pipe or device is refused, not waited for. */
+static mae_status open_stream(const char *path, gzFile *in) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat info;
+  mae_status status = MAE_OK;
+  if (fd < 0 || fstat(fd, &info))
+    status = mae_io_fail("open", path, errno);
+  else if (!S_ISREG(info.st_mode))
+    status = mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
+  else if (!(*in = gzdopen(fd, "rb")))
+    status = mae_io_fail("open", path, ENOMEM);
+  if (status != MAE_OK && fd >= 0) close(fd);
+  return status;
 }
 
 mae_status mae_idx_load(const char *path, mae_idx **out) {
@@ -78,10 +98,9 @@ mae_status mae_idx_load(const char *path, mae_idx **out) {
   MAE_REQUIRE(out);
   mae_idx *idx = mae_calloc(1, sizeof *idx);
   if (!idx) return MAE_ERROR_OUT_OF_MEMORY;
-  errno = 0;
-  gzFile in = gzopen(path, "rbe");
-  mae_status status = in ? load(in, path, idx)
-                         : mae_io_fail("open", path, errno ? errno : ENOMEM);
+  gzFile in = NULL;
+  mae_status status = open_stream(path, &in);
+  if (status == MAE_OK) status = load(in, path, idx);
   if (in) gzclose_r(in);
   if (status != MAE_OK) {
     mae_idx_destroy(idx);

@@ -29,14 +29,14 @@ static char *resolve(const char *path) {
   return real ? real : strdup(path);
 }
 
-/* Open the first free name "PATH.tmp-N". */
-static int open_temporary(mae_atomic_file *f) {
+/* Open the first free name "PATH.tmp-N", with this mode less the umask. */
+static int open_temporary(mae_atomic_file *f, mode_t mode) {
   size_t size = strlen(f->path) + 24;
   f->temporary = mae_calloc(size, 1);
   if (!f->temporary) return -1;
   for (int i = 0; i < 10000; i++) {
     snprintf(f->temporary, size, "%s.tmp-%d", f->path, i);
-    int fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd >= 0 || errno != EEXIST) return fd;
   }
   return -1;
@@ -59,15 +59,16 @@ mae_status mae_atomic_begin(const char *path, mae_atomic_file *file) {
     forget(&f);
     return mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
   }
-  f.fd = open_temporary(&f);
+  /* Never more open than the old file, not even while it is written. */
+  mode_t mode = exists ? old.st_mode & 0777 : 0666;
+  f.fd = open_temporary(&f, mode);
   if (f.fd < 0) {
     int error = f.temporary ? errno : ENOMEM;
     forget(&f);
     return mae_io_fail("create a file beside", path, error);
   }
-  /* The new file takes the old one's permissions; if it may not, the umask's
-   * are still sound. */
-  if (exists && fchmod(f.fd, old.st_mode & 0777)) errno = 0;
+  /* What the umask took off; without it the file is still sound. */
+  if (exists) fchmod(f.fd, mode);
   *file = f;
   return MAE_OK;
 }
@@ -85,24 +86,27 @@ mae_status mae_atomic_write(mae_atomic_file *file, const void *data,
   return MAE_OK;
 }
 
-static mae_status sync_folder(const char *path) {
-  char *folder = strdup(path);
-  if (!folder)
-    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a file name");
-  char *slash = strrchr(folder, '/');
-  if (slash) slash[slash == folder] = '\0';
-  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  free(folder);
-  /* Some file systems cannot flush folders; the rename is done either way. */
-  int error = fd < 0 || fsync(fd) ? errno : 0;
-  if (fd >= 0) close(fd);
-  if (error && error != EINVAL && error != EACCES)
-    return mae_io_fail("flush the folder of", path, error);
-  return MAE_OK;
+/* Makes the rename survive a power cut.  A failure is no error: the file is
+ * replaced by now, and either version is whole. */
+static void sync_folder(char *path) {
+  char *slash = strrchr(path, '/');
+  if (slash) slash[slash == path] = '\0';
+  int fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  fsync(fd);
+  close(fd);
+}
+
+static int flush(int fd) {
+  int failed;
+  do {
+    failed = fsync(fd);
+  } while (failed && errno == EINTR);
+  return failed;
 }
 
 mae_status mae_atomic_commit(mae_atomic_file *file) {
-  int error = fsync(file->fd) ? errno : 0;
+  int error = flush(file->fd) ? errno : 0;
   if (close(file->fd) && !error) error = errno;
   file->fd = -1;
   if (!error && rename(file->temporary, file->path)) error = errno;
@@ -111,9 +115,9 @@ mae_status mae_atomic_commit(mae_atomic_file *file) {
     mae_atomic_abort(file);
     return status;
   }
-  mae_status status = sync_folder(file->path);
+  sync_folder(file->path);
   forget(file);
-  return status;
+  return MAE_OK;
 }
 
 void mae_atomic_abort(mae_atomic_file *file) {

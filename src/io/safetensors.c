@@ -255,6 +255,9 @@ mae_status mae_safetensors_shape(const mae_safetensors *file, const char *name,
     return mae_fail(MAE_ERROR_MISMATCH,
                     "%s: \"%.100s\" is not F32 of at most %d dimensions",
                     file->path, name, MAE_MAX_DIMS);
+  if (e->begin == e->end)
+    return mae_fail(MAE_ERROR_MISMATCH, "%s: \"%.100s\" is empty", file->path,
+                    name);
   const int64_t scalar[] = {1};
   return mae_tensor_init(shape, e->ndim ? (int32_t)e->ndim : 1,
                          e->ndim ? e->shape : scalar);
@@ -290,6 +293,7 @@ static int64_t tensor_bytes(const mae_tensor *tensor) {
  * the outcome covers a whole expression. */
 static bool add_entry(json_t *header, const mae_safetensors_entry *e,
                       int64_t begin) {
+  if (json_object_get(header, e->name)) return false;
   json_t *shape = json_array();
   bool ok = shape != NULL;
   for (int32_t i = 0; i < e->tensor->ndim; i++)
@@ -311,7 +315,8 @@ static bool add_metadata(json_t *header, const mae_safetensors_text *texts,
   return !json_object_set_new(header, "__metadata__", metadata) && ok;
 }
 
-/* The header as text; NULL without memory. */
+/* The header as text; NULL without memory, or when text is not UTF-8 or a name
+ * comes twice. */
 static char *header_text(const mae_safetensors_entry *entries,
                          int32_t n_entries,
                          const mae_safetensors_text *metadata,
@@ -353,7 +358,9 @@ mae_status mae_safetensors_write(const char *path,
                                  int32_t n_metadata) {
   char *header = header_text(entries, n_entries, metadata, n_metadata);
   if (!header)
-    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a file's header");
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY,
+                    "%s: no memory for its header, or a bad or double name",
+                    path);
   mae_atomic_file out;
   mae_status status = mae_atomic_begin(path, &out);
   if (status == MAE_OK) {

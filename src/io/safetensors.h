@@ -20,7 +20,7 @@ void mae_safetensors_close(mae_safetensors *file);
 const char *mae_safetensors_metadata(const mae_safetensors *file,
                                      const char *key);
 
-/* Names of tensors in the order of their data, lent by the file. */
+/* Names of tensors in alphabetical order, lent by the file. */
 int32_t mae_safetensors_count(const mae_safetensors *file);
 const char *mae_safetensors_name(const mae_safetensors *file, int32_t i);
 

@@ -1,0 +1,98 @@
+/* A golden file of tests/data: a model, and what PyTorch makes of it. */
+#ifndef TESTS_GOLDEN_H
+#define TESTS_GOLDEN_H
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/safetensors.h"
+
+#define ASSERT_OK(call)                                                    \
+  do {                                                                     \
+    mae_status ok_status = (call);                                         \
+    ck_assert_msg(ok_status == MAE_OK, "%s: %s", mae_status_name(ok_status), \
+                  mae_last_error());                                       \
+  } while (0)
+
+/* The status, and a word of the message. */
+#define ASSERT_FAILS(call, expected, word)                                  \
+  do {                                                                      \
+    mae_status bad_status = (call);                                         \
+    ck_assert_msg(bad_status == (expected), "%s instead of %s (%s)",        \
+                  mae_status_name(bad_status), #expected, mae_last_error()); \
+    ck_assert_msg(strstr(mae_last_error(), word), "\"%s\" lacks \"%s\"",    \
+                  mae_last_error(), word);                                  \
+  } while (0)
+
+static const char *const golden_paths[] = {
+    "tests/data/golden_tiny.safetensors", "tests/data/golden_odd.safetensors"};
+
+/* A tensor of the file; destroy it. */
+static inline mae_tensor *golden(const mae_safetensors *file,
+                                 const char *name) {
+  mae_tensor shape, *t;
+  ASSERT_OK(mae_safetensors_shape(file, name, &shape));
+  ASSERT_OK(mae_tensor_create(shape.ndim, shape.shape, &t));
+  ASSERT_OK(mae_safetensors_read(file, name, t));
+  return t;
+}
+
+/* Largest difference over the largest expected magnitude. */
+static inline double relative_error(const float *got, const float *want,
+                                    int64_t n) {
+  double most = 0, scale = 0;
+  for (int64_t i = 0; i < n; i++) {
+    double d = fabs((double)got[i] - want[i]);
+    if (!(d <= most)) most = d; /* NaN stays */
+    if (fabs((double)want[i]) > scale) scale = fabs((double)want[i]);
+  }
+  return most / (scale > 0 ? scale : 1);
+}
+
+static inline mae_context *make_context(int32_t threads, mae_isa isa) {
+  mae_context_options o;
+  mae_context *context;
+  mae_context_options_init(&o, sizeof o);
+  o.threads = threads;
+  o.isa = isa;
+  ASSERT_OK(mae_context_create(&o, &context));
+  return context;
+}
+
+/* A small model of 16 patches for tests that need no golden numbers. */
+static inline mae_config small_config(void) {
+  mae_config c;
+  ASSERT_OK(mae_config_init(&c, sizeof c, NULL));
+  c.image_height = c.image_width = 16;
+  c.patch_size = 4;
+  c.in_chans = 1;
+  c.embed_dim = 24;
+  c.depth = 2;
+  c.num_heads = 3;
+  c.decoder_embed_dim = 16;
+  c.decoder_depth = 1;
+  c.decoder_num_heads = 2;
+  return c;
+}
+
+static inline mae_model *small_model(uint64_t seed) {
+  mae_config c = small_config();
+  mae_model *model;
+  ASSERT_OK(mae_model_create(&c, seed, &model));
+  return model;
+}
+
+enum { SMALL_IMAGE = 16 * 16, SMALL_PATCHES = 16 };
+
+/* n images for the small model; free them. */
+static inline float *small_images(size_t n, uint64_t seed) {
+  float *images = malloc(n * SMALL_IMAGE * sizeof *images);
+  ck_assert_ptr_nonnull(images);
+  ASSERT_OK(mae_random_normal(seed, 99, 0, n * SMALL_IMAGE, images));
+  return images;
+}
+
+#endif
