@@ -126,3 +126,48 @@ demo-run: $B/demo $B/reconstruct
 
 deps:
 	@sh .ci/deps
+
+TEST_SRC := $(wildcard tests/*.c)
+$B/tests: $(TEST_SRC) $(wildcard tests/*.h) $B/libmae.a
+	$(CC) $(LIB_FLAGS) -Itests $(shell $(PKG_CONFIG) --cflags check) $(TEST_SRC) \
+	  $B/libmae.a $(shell $(PKG_CONFIG) --libs check) $(LIBS) -ldl -o $@
+
+# The suite, the suite under AddressSanitizer and UBSan, and an installed copy
+# used from outside the tree.
+check: deps
+	@$(MAKE) --no-print-directory check-suite
+	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory check-install
+check-suite: $B/tests
+	$(TEST_ENV) $B/tests
+check-install: all
+	sh tests/install.sh
+ifneq ($(SANITIZE),)
+  TEST_ENV := UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=suppressions=tests/tsan.supp
+endif
+valgrind: $B/tests
+	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
+
+$B/train_step: bench/train_step.c $B/libmae.a
+	$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
+bench: $B/train_step
+	python3 bench/compare.py $B/train_step
+
+.PHONY: check-suite check-install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/libmae/mae.h $(DESTDIR)$(PREFIX)/include/libmae/
+	install -m 644 $B/libmae.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $B/$(SONAME) $(DESTDIR)$(LIBDIR)/libmae.so.$(VERSION)
+	ln -sf libmae.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmae.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@REQUIRES@|$(PC_REQUIRES)|' -e 's|@LIBS@|$(PC_BLAS)|' libmae.pc.in \
+	  > $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/include/libmae
+	rm -f $(DESTDIR)$(LIBDIR)/libmae.a $(DESTDIR)$(LIBDIR)/libmae.so* $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
+
+clean:
+	rm -rf build

@@ -42,10 +42,13 @@ static const mae_op_class linear_add_class = {
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL};
 
 static mae_status record(mae_tape *tape, const mae_op_class *class,
-                         const mae_var *in, int32_t n_in, bool gelu,
-                         mae_var *out) {
+                         const mae_var *in, int32_t n_in,
+                         mae_activation activation, mae_var *out) {
   mae_op *op;
   MAE_TRY(mae_tape_record(tape, class, in, n_in, out, &op));
+  if (activation != MAE_ACTIVATION_NONE && activation != MAE_ACTIVATION_GELU)
+    return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
+                         "%s: no activation %d", class->name, (int)activation);
   const mae_tensor *x = mae_op_shape(tape, op, X);
   const mae_tensor *w = mae_op_shape(tape, op, WEIGHT);
   const mae_tensor *b = mae_op_shape(tape, op, BIAS);
@@ -75,25 +78,21 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->size[ROWS] = mae_tensor_size(x) / n_in_features;
   op->size[IN] = n_in_features;
   op->size[OUT] = n_out;
-  op->flag = gelu;
-  if (gelu) op->saved_bytes[0] = (size_t)mae_tensor_size(&y) * sizeof(float);
+  op->flag = activation == MAE_ACTIVATION_GELU;
+  if (op->flag)
+    op->saved_bytes[0] = (size_t)mae_tensor_size(&y) * sizeof(float);
   return mae_tape_output(tape, op, y.ndim, y.shape, out);
 }
 
 mae_status mae_tape_linear(mae_tape *tape, mae_var x, mae_var weight,
                            mae_var bias, mae_activation activation,
                            mae_var *out) {
-  MAE_REQUIRE(tape);
-  if (activation != MAE_ACTIVATION_NONE && activation != MAE_ACTIVATION_GELU)
-    return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
-                         "linear: no activation %d", (int)activation);
   const mae_var in[] = {x, weight, bias};
-  return record(tape, &linear_class, in, 3, activation == MAE_ACTIVATION_GELU,
-                out);
+  return record(tape, &linear_class, in, 3, activation, out);
 }
 
 mae_status mae_tape_linear_add(mae_tape *tape, mae_var x, mae_var weight,
                                mae_var bias, mae_var residual, mae_var *out) {
   const mae_var in[] = {x, weight, bias, residual};
-  return record(tape, &linear_add_class, in, 4, false, out);
+  return record(tape, &linear_add_class, in, 4, MAE_ACTIVATION_NONE, out);
 }

@@ -45,11 +45,11 @@ static mae_status check_open(mae_tape *tape, const void *out) {
   MAE_REQUIRE(tape);
   if (tape->status != MAE_OK)
     return mae_fail(tape->status, "%s", tape->message);
+  if (tape->planned)
+    return mae_fail(MAE_ERROR_STATE, "the tape is planned and takes no more");
   if (!out)
     return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
                          "the place for a variable is NULL");
-  if (tape->planned)
-    return mae_fail(MAE_ERROR_STATE, "the tape is planned and takes no more");
   return MAE_OK;
 }
 
@@ -91,6 +91,13 @@ mae_status mae_tape_input(mae_tape *tape, int32_t ndim, const int64_t *shape,
   return add_node(tape, node, out);
 }
 
+/* The parameter that has this gradient, or -1. */
+static int32_t find_grad(const mae_tape *tape, const mae_tensor *grad) {
+  for (int32_t i = 0; grad && i < tape->n_nodes; i++)
+    if (tape->nodes[i].grad.data == grad->data) return i;
+  return -1;
+}
+
 mae_status mae_tape_parameter(mae_tape *tape, const mae_tensor *value,
                               mae_tensor *grad, mae_var *out) {
   MAE_TRY(check_open(tape, out));
@@ -99,6 +106,16 @@ mae_status mae_tape_parameter(mae_tape *tape, const mae_tensor *value,
   if (grad && !mae_tensor_same_shape(value, grad))
     return mae_tape_fail(tape, MAE_ERROR_SHAPE,
                          "a gradient of another shape than its parameter");
+  /* Two nodes of one gradient would overwrite each other's part of it. */
+  int32_t same = find_grad(tape, grad);
+  if (same >= 0) {
+    const mae_tensor *known = &tape->nodes[same].value;
+    if (known->data != value->data || !mae_tensor_same_shape(known, value))
+      return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
+                           "the gradient of another parameter");
+    out->id = same;
+    return MAE_OK;
+  }
   mae_node node = {.kind = MAE_NODE_PARAMETER, .producer = -1,
                    .value = *value, .requires_grad = grad != NULL};
   MAE_TRY(add_node(tape, node, out));
@@ -260,6 +277,7 @@ const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op) {
   return op->index < 0 ? NULL : tape->tables[op->index].data;
 }
 
+/* The caller may write the tables at any time, so both passes look. */
 static mae_status check_index(const mae_tape *tape, const mae_op *op) {
   if (op->index < 0) return MAE_OK;
   const mae_index_table *t = &tape->tables[op->index];
@@ -276,9 +294,9 @@ mae_status mae_tape_forward(mae_tape *tape) {
   MAE_REQUIRE(tape);
   if (!tape->planned)
     return mae_fail(MAE_ERROR_STATE, "forward before mae_tape_plan");
+  tape->forward_done = false;
   for (int32_t i = 0; i < tape->n_ops; i++)
     MAE_TRY(check_index(tape, &tape->ops[i]));
-  tape->forward_done = false;
   mae_blas_enter();
   mae_status status = MAE_OK;
   for (int32_t i = 0; i < tape->n_ops && status == MAE_OK; i++)
@@ -304,6 +322,8 @@ mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
     return mae_fail(MAE_ERROR_STATE, "backward on a tape planned without loss");
   if (!tape->forward_done)
     return mae_fail(MAE_ERROR_STATE, "backward without a forward before it");
+  for (int32_t i = 0; i < tape->n_ops; i++)
+    MAE_TRY(check_index(tape, &tape->ops[i]));
   /* The backward pass overwrites memory the forward pass filled. */
   tape->forward_done = false;
   tape->accumulate = accumulate != 0;
