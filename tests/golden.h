@@ -69,9 +69,9 @@ static inline mae_config small_config(void) {
   c.image_height = c.image_width = 16;
   c.patch_size = 4;
   c.in_chans = 1;
-  c.embed_dim = 24;
+  c.embed_dim = 32; /* OpenBLAS 0.3.21 allocates in products 24 wide */
   c.depth = 2;
-  c.num_heads = 3;
+  c.num_heads = 4;
   c.decoder_embed_dim = 16;
   c.decoder_depth = 1;
   c.decoder_num_heads = 2;

@@ -217,13 +217,13 @@ static const struct {
   mae_status status;
   const char *word;
 } edits[] = {
-    {"mae.embed_dim\":\"24\"", "mae.embed_dim\":\"36\"", MAE_ERROR_MISMATCH,
+    {"mae.embed_dim\":\"32\"", "mae.embed_dim\":\"36\"", MAE_ERROR_MISMATCH,
      "shape"},
-    {"mae.embed_dim\":\"24\"", "mae.embed_dim\":\"-4\"", MAE_ERROR_FORMAT,
+    {"mae.embed_dim\":\"32\"", "mae.embed_dim\":\"-4\"", MAE_ERROR_FORMAT,
      "embed_dim"},
-    {"mae.embed_dim\":\"24\"", "mae.embed_dim\":\"25\"", MAE_ERROR_FORMAT,
+    {"mae.embed_dim\":\"32\"", "mae.embed_dim\":\"25\"", MAE_ERROR_FORMAT,
      "embed_dim"},
-    {"mae.embed_dim\":\"24\"", "mae.embed_dXm\":\"24\"", MAE_ERROR_FORMAT,
+    {"mae.embed_dim\":\"32\"", "mae.embed_dXm\":\"32\"", MAE_ERROR_FORMAT,
      "mae.embed_dim"},
     {"mae.depth\":\"2\"", "mae.depth\":\"3\"", MAE_ERROR_MISMATCH, "blocks.2"},
     {"mae.mlp_ratio\":\"4\"", "mae.mlp_ratio\":\"x\"", MAE_ERROR_FORMAT,

@@ -7,7 +7,7 @@
 #include "nn/masking.h"
 #include "suites.h"
 
-enum { IMAGES = 7, TOKENS_SIZE = (1 + SMALL_PATCHES) * 24 };
+enum { IMAGES = 7, TOKENS_SIZE = (1 + SMALL_PATCHES) * 32 };
 
 static mae_session *make(mae_context *context, const mae_model *model,
                          mae_features kind, int32_t batch) {
@@ -84,22 +84,22 @@ START_TEST(kinds_agree) {
   mae_context *context = make_context(2, MAE_ISA_AUTO);
   mae_model *model = small_model(4);
   float *images = small_images(IMAGES, 5);
-  float tokens[IMAGES * TOKENS_SIZE], cls[IMAGES * 24], mean[IMAGES * 24];
+  float tokens[IMAGES * TOKENS_SIZE], cls[IMAGES * 32], mean[IMAGES * 32];
   mae_session *t = make(context, model, MAE_FEATURES_TOKENS, 4);
   mae_session *c = make(context, model, MAE_FEATURES_CLASS_TOKEN, 4);
   mae_session *m = make(context, model, MAE_FEATURES_MEAN, 4);
   ck_assert_int_eq(mae_session_feature_size(t), TOKENS_SIZE);
-  ck_assert_int_eq(mae_session_feature_size(c), 24);
+  ck_assert_int_eq(mae_session_feature_size(c), 32);
   ASSERT_OK(mae_session_features(t, images, IMAGES, NULL, tokens));
   ASSERT_OK(mae_session_features(c, images, IMAGES, NULL, cls));
   ASSERT_OK(mae_session_features(m, images, IMAGES, NULL, mean));
   for (int b = 0; b < IMAGES; b++)
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < 32; i++) {
       double sum = 0;
       for (int k = 1; k <= SMALL_PATCHES; k++)
-        sum += tokens[b * TOKENS_SIZE + k * 24 + i];
-      ck_assert_float_eq(cls[b * 24 + i], tokens[b * TOKENS_SIZE + i]);
-      ck_assert_double_eq_tol(mean[b * 24 + i], sum / SMALL_PATCHES, 1e-5);
+        sum += tokens[b * TOKENS_SIZE + k * 32 + i];
+      ck_assert_float_eq(cls[b * 32 + i], tokens[b * TOKENS_SIZE + i]);
+      ck_assert_double_eq_tol(mean[b * 32 + i], sum / SMALL_PATCHES, 1e-5);
     }
   mae_session_destroy(t);
   mae_session_destroy(c);
@@ -185,14 +185,17 @@ START_TEST(steady_calls_allocate_nothing) {
   mae_model *model = small_model(4);
   float *images = small_images(IMAGES, 5), out[IMAGES * SMALL_IMAGE];
   mae_session *s = make(context, model, MAE_FEATURES_MEAN, 4);
-  for (int round = 0; round < 2; round++) {
+  for (int round = 0; round < 2; round++) { /* the first one plans memory */
     long before = count_alloc_calls();
+    int failed = 0; /* Check's own assertions allocate */
     for (int i = 0; i < 3; i++) {
-      ASSERT_OK(mae_session_features(s, images, IMAGES, NULL, out));
-      ASSERT_OK(mae_session_reconstruct(s, images, IMAGES, NULL, out, NULL));
+      failed |= mae_session_features(s, images, IMAGES, NULL, out);
+      failed |= mae_session_reconstruct(s, images, IMAGES, NULL, out, NULL);
     }
     long after = count_alloc_calls();
-    if (round) ck_assert_int_eq(after - before, 1); /* the counter's own */
+    ck_assert_int_eq(failed, 0);
+    if (round) ck_assert_int_eq(after - before, 0);
+    else ck_assert_int_gt(after - before, 0); /* the counter counts */
   }
   mae_session_destroy(s);
   free(images);

@@ -89,6 +89,7 @@ static bool shares_grad(const mae_tape *tape, int32_t i, const mae_op *op) {
 /* Gradients of computed values: from their first writer to their operation's
  * own backward.  Those of inputs stay; those of parameters are the caller's. */
 static void plan_grads(mae_tape *tape) {
+  if (tape->loss == MAE_NO_VAR) return;
   for (int32_t id = 0; id < tape->n_nodes; id++) {
     mae_node *node = &tape->nodes[id];
     bool stays = id == tape->loss ||
