@@ -4,6 +4,10 @@
 #   JSON=none ZLIB=none   leave out checkpoints / the IDX reader
 #   SANITIZE=address,undefined | thread     build with a sanitizer
 #   PREFIX, DESTDIR, CC, CFLAGS             as usual
+#   V=1                   show whole command lines
+
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo '  $(1)')
 
 VERSION := 0.1.0
 SONAME  := libmae.so.0
@@ -19,9 +23,8 @@ ZLIB     ?= zlib
 SANITIZE ?=
 PKG_CONFIG ?= pkg-config
 
-B := build/$(BLAS)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(TAG)
 comma := ,
-B := $(subst $(comma),-,$(B))
+B := build/$(BLAS)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(TAG)
 
 # ------------------------------------------------------------ libraries --
 multiarch := $(shell $(CC) -print-multiarch 2>/dev/null)
@@ -81,25 +84,29 @@ all: $B/libmae.a $B/$(SONAME) $B/libmae.so
 
 $B/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(LIB_FLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC $<)
+	$(Q)$(CC) $(LIB_FLAGS) -MMD -MP -c $< -o $@
 
 define kernel_rule
 $B/kernels/%.$(1).o: src/kernels/%.c $B/flags
 	@mkdir -p $$(@D)
-	$$(CC) $$(LIB_FLAGS) $$(KERNEL_FLAGS) $$(ISA_FLAGS_$(1)) -DMAE_ISA_NAME=$(1) -MMD -MP -c $$< -o $$@
+	$$(call say,CC $$< ($(1)))
+	$$(Q)$$(CC) $$(LIB_FLAGS) $$(KERNEL_FLAGS) $$(ISA_FLAGS_$(1)) -DMAE_ISA_NAME=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
 $B/libmae.a: $(OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR $@)
+	$(Q)$(AR) rcs $@ $^
 
 $B/$(SONAME): $(OBJ) src/libmae.map
-	$(CC) $(BASE_FLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libmae.map \
+	$(call say,LD $@)
+	$(Q)$(CC) $(BASE_FLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libmae.map \
 	  $(if $(SAN),,-Wl,-z,defs) -Wl,-z,relro,-z,now $(LDFLAGS) $(OBJ) $(LIBS) -o $@
 
 $B/libmae.so: $B/$(SONAME)
-	ln -sf $(SONAME) $@
+	$(Q)ln -sf $(SONAME) $@
 
 # Rebuild when compiler or flags change.
 $B/flags: FORCE
@@ -115,7 +122,8 @@ PNG_LIBS = $(shell $(PKG_CONFIG) --libs libpng)
 DEMO_SRC = examples/fashion.c examples/picture.c examples/probe.c examples/grid.c
 
 $B/demo $B/reconstruct: $B/%: examples/%.c $(DEMO_SRC) $(wildcard examples/*.h) $B/libmae.a
-	$(CC) $(EXAMPLE_FLAGS) $(shell $(PKG_CONFIG) --cflags libpng) $< $(DEMO_SRC) $B/libmae.a $(PNG_LIBS) $(LIBS) -o $@
+	$(call say,CC $<)
+	$(Q)$(CC) $(EXAMPLE_FLAGS) $(shell $(PKG_CONFIG) --cflags libpng) $< $(DEMO_SRC) $B/libmae.a $(PNG_LIBS) $(LIBS) -o $@
 
 # The libraries may be installed only now, so what needs them is a new make.
 demo: deps
@@ -129,7 +137,8 @@ deps:
 
 TEST_SRC := $(wildcard tests/*.c)
 $B/tests: $(TEST_SRC) $(wildcard tests/*.h) $B/libmae.a
-	$(CC) $(LIB_FLAGS) -Itests $(shell $(PKG_CONFIG) --cflags check) $(TEST_SRC) \
+	$(call say,CC $@)
+	$(Q)$(CC) $(LIB_FLAGS) -Itests $(shell $(PKG_CONFIG) --cflags check) $(TEST_SRC) \
 	  $B/libmae.a $(shell $(PKG_CONFIG) --libs check) $(LIBS) -ldl -o $@
 
 # The suite, the suite under AddressSanitizer and UBSan, and an installed copy
@@ -149,7 +158,8 @@ valgrind: $B/tests
 	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
 
 $B/train_step: bench/train_step.c $B/libmae.a
-	$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
+	$(call say,CC $<)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
 bench: $B/train_step
 	python3 bench/compare.py $B/train_step
 

@@ -18,7 +18,7 @@
 #include "picture.h"
 #include "probe.h"
 
-enum { BATCH = 128, SEED = 1, PROBE_EPOCHS = 8 };
+enum { BATCH = 128, SEED = 1, PROBE_EPOCHS = 6 };
 
 static double now(void) {
   struct timespec t;
@@ -170,7 +170,7 @@ static double probe(mae_context *context, const mae_model *model,
 
 int main(int argc, char **argv) {
   const char *folder = argc > 1 ? argv[1] : "runs/demo";
-  int epochs = argc > 2 ? atoi(argv[2]) : 5;
+  int epochs = argc > 2 ? atoi(argv[2]) : 4;
   if (epochs < 1 || epochs > 1000) {
     fprintf(stderr, "usage: demo [OUT_FOLDER [EPOCHS, 1 to 1000]]\n");
     return 2;
