@@ -31,13 +31,11 @@ multiarch := $(shell $(CC) -print-multiarch 2>/dev/null)
 ifeq ($(BLAS),openblas)
   BLAS_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null) -DMAE_BLAS_OPENBLAS
   BLAS_LIBS   := $(or $(shell $(PKG_CONFIG) --libs openblas 2>/dev/null),-lopenblas)
-  PC_REQUIRES := openblas
 else ifeq ($(BLAS),blis)
   # Debian ships BLIS without a .pc file, in a folder per threading flavour.
   BLIS_DIR    := $(firstword $(wildcard $(foreach f,pthread openmp serial,/usr/include/$(multiarch)/blis-$(f))))
   BLAS_CFLAGS := $(if $(BLIS_DIR),-I$(BLIS_DIR)) -DMAE_BLAS_BLIS
   BLAS_LIBS   := $(if $(BLIS_DIR),-L$(subst /include/,/lib/,$(BLIS_DIR))) -lblis
-  PC_BLAS     := $(BLAS_LIBS)
 else
   $(error BLAS is openblas or blis, not $(BLAS))
 endif
@@ -172,7 +170,7 @@ install: all
 	ln -sf libmae.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmae.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@REQUIRES@|$(PC_REQUIRES)|' -e 's|@LIBS@|$(PC_BLAS)|' libmae.pc.in \
+	  -e 's|@REQUIRES@|$(PC_REQUIRES)|' -e 's|@LIBS@|$(BLAS_LIBS)|' libmae.pc.in \
 	  > $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
 
 uninstall:

@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "count_alloc.h"
+#include "kernels/blas.h"
 #include "suites.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -829,7 +830,21 @@ START_TEST(blas_threads_stay) {
 }
 END_TEST
 
-/* Nor when the passes of several threads overlap, or fail. */
+/* The last to leave restores it, no sooner. */
+START_TEST(blas_users_nest) {
+  openblas_set_num_threads(2);
+  const int before = openblas_get_num_threads();
+  mae_blas_enter();
+  ck_assert_int_eq(openblas_get_num_threads(), 1);
+  mae_blas_enter();
+  mae_blas_leave();
+  ck_assert_int_eq(openblas_get_num_threads(), 1);
+  mae_blas_leave();
+  ck_assert_int_eq(openblas_get_num_threads(), before);
+}
+END_TEST
+
+/* Passes of several threads that overlap leave it, and ones that fail. */
 START_TEST(blas_threads_stay_after_many) {
   openblas_set_num_threads(2);
   const int before = openblas_get_num_threads();
@@ -888,6 +903,7 @@ static void add_running(TCase *tests) {
   if (count_alloc_calls() >= 0) tcase_add_test(tests, steps_allocate_nothing);
 #ifdef MAE_BLAS_OPENBLAS
   tcase_add_test(tests, blas_threads_stay);
+  tcase_add_test(tests, blas_users_nest);
   tcase_add_test(tests, blas_threads_stay_after_many);
 #endif
 }
