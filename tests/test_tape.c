@@ -386,6 +386,7 @@ START_TEST(forward_alone) {
   const float *in = mae_tensor_data(mae_tape_value(tape, x));
   const float *y = mae_tensor_data(mae_tape_value(tape, out));
   for (int i = 0; i < 48; i++) ck_assert_float_eq(y[i], 2 * in[i]);
+  ck_assert_ptr_null(mae_tape_grad(tape, x)); /* nor memory for it */
 }
 END_TEST
 
@@ -656,12 +657,27 @@ START_TEST(plan_shares_memory) {
   /* Forward alone: a layer's input and output live at a time. */
   ck_assert_uint_eq(chain_memory(false, false, false), leaves + 2 * value);
   ck_assert_uint_eq(chain_memory(false, true, false), leaves + DEEP * value);
-  /* Training through frozen layers of no activation needs the weights alone
-   * again, yet each layer's input counts as read; through sums nothing is, and
-   * all gradients but the input's and the loss's are one. */
+  /* Backward, a layer reads its input, a sum nothing; the gradients of a chain
+   * of sums are one, but for the input's and the loss's. */
   ck_assert_uint_le(chain_memory(false, false, true),
                     leaves + (DEEP + 4) * value);
   ck_assert_uint_le(chain_memory(true, false, true), leaves + 5 * value);
+}
+END_TEST
+
+/* Attention's scores: [64, 64] for each thread. */
+START_TEST(plan_gives_threads_scratch) {
+  mae_var qkv, out;
+  mae_tape *alone;
+  ASSERT_OK(mae_tape_create(context, &alone));
+  ASSERT_OK(mae_tape_input(alone, SHAPE(1, 64, 24), 0, &qkv));
+  ASSERT_OK(mae_tape_attention(alone, qkv, 2, &out));
+  ASSERT_OK(mae_tape_plan(alone, (mae_var){MAE_NO_VAR}));
+  ck_assert_uint_eq(
+      mae_tape_memory(alone),
+      sizeof(float) *
+          (64 * 24 + 64 * 8 + 64 * 64 * (size_t)mae_context_threads(context)));
+  mae_tape_destroy(alone);
 }
 END_TEST
 
@@ -894,6 +910,7 @@ static void add_recording(TCase *tests) {
 
 static void add_running(TCase *tests) {
   tcase_add_test(tests, plan_shares_memory);
+  tcase_add_test(tests, plan_gives_threads_scratch);
   tcase_add_test(tests, plan_loses_nothing);
   tcase_add_test(tests, inputs_stay);
   tcase_add_loop_test(tests, same_threads_same_bits, 1, 4);
