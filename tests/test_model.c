@@ -95,6 +95,9 @@ START_TEST(bad_ratio_and_null) {
   c.struct_size = 0;
   ASSERT_FAILS(mae_model_create(&c, 1, &model), MAE_ERROR_INVALID_ARGUMENT,
                "struct_size");
+  c.struct_size = (size_t)-1; /* as if never set */
+  ASSERT_FAILS(mae_model_create(&c, 1, &model), MAE_ERROR_INVALID_ARGUMENT,
+               "struct_size");
   ck_assert_int_eq(mae_model_num_tensors(NULL), 0);
   ck_assert_ptr_null(mae_model_find(NULL, "x"));
   mae_model_destroy(NULL);

@@ -180,7 +180,9 @@ MAE_API mae_status mae_tape_input(mae_tape *tape, int32_t ndim,
                                   const int64_t *shape, int32_t requires_grad,
                                   mae_var *out);
 /* Weights owned by the caller; both tensors must outlive the tape.  grad has
- * the shape of value and receives the gradient; NULL freezes the weights. */
+ * the shape of value and receives the gradient; NULL freezes the weights.
+ * Recording the same pair again gives the same variable; a gradient that
+ * belongs to another value is refused. */
 MAE_API mae_status mae_tape_parameter(mae_tape *tape, const mae_tensor *value,
                                       mae_tensor *grad, mae_var *out);
 /* A table of token numbers [batch, count], filled through mae_tape_index_data. */
@@ -252,7 +254,8 @@ MAE_API size_t mae_tape_memory(const mae_tape *tape);
 MAE_API mae_status mae_tape_forward(mae_tape *tape);
 /* After a forward.  A loss of one element gets the gradient seed; for a larger
  * one the caller writes mae_tape_grad(tape, loss) first.  accumulate != 0 adds
- * to the gradients of parameters and inputs, else they are overwritten. */
+ * to the gradients of parameters and inputs, else they are overwritten.  What
+ * mae_tape_grad(tape, loss) holds afterwards is undefined. */
 MAE_API mae_status mae_tape_backward(mae_tape *tape, float seed,
                                      int32_t accumulate);
 

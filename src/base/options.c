@@ -2,11 +2,14 @@
 
 #include <string.h>
 
+/* More than any options struct will have: a size never set is seldom less. */
+enum { MOST_BYTES = 4096 };
+
 mae_status mae_options_read(const char *what, void *ours, size_t our_size,
                             const void *theirs) {
   size_t size;
   memcpy(&size, theirs, sizeof size);
-  if (size < 2 * sizeof(size_t))
+  if (size < 2 * sizeof(size_t) || size > MOST_BYTES)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "%s: struct_size is %zu; call its _init first", what, size);
   for (size_t i = our_size; i < size; i++)
