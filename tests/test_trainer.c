@@ -127,8 +127,8 @@ START_TEST(accumulation) {
 }
 END_TEST
 
-/* With plain momentum-free settings a clipped update is the unclipped one
- * scaled; Adam hides that, so compare first moments through a checkpoint. */
+/* Adam hides the scale of a gradient in its step, so compare first moments,
+ * which clipping scales, through a checkpoint. */
 START_TEST(clipping) {
   mae_trainer_options o = small_options();
   run plain = start(o, 1, 1);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/options.h"
 #include "train/schedule.h"
@@ -137,15 +138,15 @@ mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "mae_step_result: struct_size is %zu", result->struct_size);
   r.learning_rate = learning_rate(trainer);
+  r.updated = trainer->gathered + 1 == trainer->options.accum_steps;
   mae_status status = gather_gradient(trainer, images, noise, &r.loss);
-  if (status == MAE_OK && trainer->gathered + 1 == trainer->options.accum_steps)
+  if (status == MAE_OK && r.updated)
     status = mae_optimizer_update(&trainer->optimizer, r.learning_rate,
                                   &r.grad_norm);
   if (status != MAE_OK) {
     trainer->gathered = 0;
     return status;
   }
-  r.updated = trainer->gathered + 1 == trainer->options.accum_steps;
   trainer->gathered = r.updated ? 0 : trainer->gathered + 1;
   trainer->images_seen += (uint64_t)trainer->options.batch_size;
   r.step = trainer->optimizer.step;
@@ -155,9 +156,8 @@ mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
 
 mae_tensor *mae_trainer_gradient(const mae_trainer *trainer, const char *name) {
   if (!trainer || !name) return NULL;
-  const mae_tensor *value = mae_model_find(trainer->model, name);
   for (int32_t i = 0; i < trainer->model->n_params; i++)
-    if (&trainer->model->params[i].value == value)
+    if (!strcmp(trainer->model->params[i].name, name))
       return trainer->grads[i].data ? &trainer->grads[i] : NULL;
   return NULL;
 }
