@@ -281,11 +281,19 @@ typedef struct mae_config {
   int32_t decoder_num_heads;
   int32_t norm_pix_loss; /* 1: per-patch normalised target */
   double mlp_ratio;
+  double layer_norm_eps; /* of every norm; 1e-6, the official value */
+  int32_t global_pool;   /* 1: as official fine-tuning with global pooling has
+                            it, tokens are not normalised; "fc_norm" does that
+                            to the mean of the patch tokens.  Default 0 */
+  int32_t num_classes;   /* rows of "head.weight"; 0 (default): no head.  Heads
+                            are kept and saved, not applied */
 } mae_config;
 
 /* preset: "vit_b16", "vit_l16" or "vit_h14", each at 224 x 224 RGB with the
  * 512-wide, 8-block decoder, mlp_ratio 4 and norm_pix_loss 1; NULL: "vit_b16".
- * Change any field afterwards.  MAE_ERROR_NOT_FOUND: no such preset. */
+ * Change any field afterwards.  A model without decoder, for features alone,
+ * has all three decoder_* sizes 0; only such a one may have global_pool or a
+ * head.  MAE_ERROR_NOT_FOUND: no such preset. */
 MAE_API mae_status mae_config_init(mae_config *config, size_t struct_size,
                                    const char *preset);
 
@@ -309,6 +317,12 @@ MAE_API int64_t mae_model_parameter_count(const mae_model *model,
 MAE_API int32_t mae_model_num_tensors(const mae_model *model);
 MAE_API const char *mae_model_tensor_name(const mae_model *model, int32_t i);
 MAE_API mae_tensor *mae_model_tensor(const mae_model *model, int32_t i);
+/* Make the model one for images of another size: its position tables are
+ * interpolated (bicubic; official interpolate_pos_embed, for any rectangle).
+ * On failure it is as it was.  Sessions and trainers made of it before, and
+ * position tensors lent by it, must not be used afterwards. */
+MAE_API mae_status mae_model_resize(mae_model *model, int32_t image_height,
+                                    int32_t image_width);
 /* NULL when there is no such name. */
 MAE_API mae_tensor *mae_model_find(const mae_model *model, const char *name);
 

@@ -11,22 +11,29 @@
 typedef struct config_field {
   const char *key;
   size_t offset;
+  bool newer; /* files of version 0.1.0 lack it: the default is meant */
 } config_field;
 
-#define FIELD(name) {"mae." #name, offsetof(mae_config, name)}
+#define FIELD(name) {"mae." #name, offsetof(mae_config, name), false}
+#define NEWER(name) {"mae." #name, offsetof(mae_config, name), true}
 static const config_field fields[] = {
     FIELD(image_height),      FIELD(image_width),
     FIELD(patch_size),        FIELD(in_chans),
     FIELD(embed_dim),         FIELD(depth),
     FIELD(num_heads),         FIELD(decoder_embed_dim),
     FIELD(decoder_depth),     FIELD(decoder_num_heads),
-    FIELD(norm_pix_loss),
+    FIELD(norm_pix_loss),     NEWER(global_pool),
+    NEWER(num_classes),
 };
+static const config_field reals[] = {FIELD(mlp_ratio), NEWER(layer_norm_eps)};
 #undef FIELD
+#undef NEWER
 
-enum { INTEGERS = sizeof fields / sizeof *fields, CONFIG_TEXTS = INTEGERS + 2 };
-
-static const char mlp_ratio_key[] = "mae.mlp_ratio";
+enum {
+  INTEGERS = sizeof fields / sizeof *fields,
+  REALS = sizeof reals / sizeof *reals,
+  CONFIG_TEXTS = INTEGERS + REALS + 1
+};
 
 /* printf and strtod follow the program's locale; a file must not.  The result
  * is the locale to go back to. */
@@ -51,11 +58,15 @@ static void write_config(const mae_config *config,
     texts[i] = (mae_safetensors_text){fields[i].key, values[i]};
   }
   locale_t c, before = enter_c_locale(&c);
-  snprintf(values[INTEGERS], sizeof values[INTEGERS], "%.17g",
-           config->mlp_ratio);
+  for (int i = 0; i < REALS; i++) {
+    char *text = values[INTEGERS + i];
+    double value;
+    memcpy(&value, (const char *)config + reals[i].offset, sizeof value);
+    snprintf(text, sizeof values[0], "%.17g", value);
+    texts[INTEGERS + i] = (mae_safetensors_text){reals[i].key, text};
+  }
   leave_c_locale(c, before);
-  texts[INTEGERS] = (mae_safetensors_text){mlp_ratio_key, values[INTEGERS]};
-  texts[INTEGERS + 1] = (mae_safetensors_text){"format", "pt"};
+  texts[CONFIG_TEXTS - 1] = (mae_safetensors_text){"format", "pt"};
 }
 
 mae_status mae_checkpoint_integer(const mae_safetensors *file, const char *key,
@@ -75,31 +86,42 @@ mae_status mae_checkpoint_integer(const mae_safetensors *file, const char *key,
   return MAE_OK;
 }
 
-static mae_status read_mlp_ratio(const mae_safetensors *file, double *ratio) {
-  const char *text = mae_safetensors_metadata(file, mlp_ratio_key);
+static mae_status read_real(const mae_safetensors *file, const char *key,
+                            double *value) {
+  const char *text = mae_safetensors_metadata(file, key);
   if (!text)
-    return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"",
-                    mlp_ratio_key);
+    return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"", key);
   char *end = NULL;
   locale_t c, before = enter_c_locale(&c);
-  *ratio = strtod(text, &end);
+  *value = strtod(text, &end);
   leave_c_locale(c, before);
   if (end == text || *end)
     return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"",
-                    mlp_ratio_key, text);
+                    key, text);
   return MAE_OK;
+}
+
+static bool left_out(const mae_safetensors *file, const config_field *field) {
+  return field->newer && !mae_safetensors_metadata(file, field->key);
 }
 
 mae_status mae_checkpoint_config(const mae_safetensors *file,
                                  mae_config *config) {
-  mae_config made = {.struct_size = sizeof made};
+  mae_config made;
+  MAE_TRY(mae_config_init(&made, sizeof made, NULL));
   for (int i = 0; i < INTEGERS; i++) {
     uint64_t number = 0;
+    if (left_out(file, &fields[i])) continue;
     MAE_TRY(mae_checkpoint_integer(file, fields[i].key, 0, INT32_MAX, &number));
     int32_t value = (int32_t)number;
     memcpy((char *)&made + fields[i].offset, &value, sizeof value);
   }
-  MAE_TRY(read_mlp_ratio(file, &made.mlp_ratio));
+  for (int i = 0; i < REALS; i++) {
+    if (left_out(file, &reals[i])) continue;
+    double value = 0;
+    MAE_TRY(read_real(file, reals[i].key, &value));
+    memcpy((char *)&made + reals[i].offset, &value, sizeof value);
+  }
   if (mae_config_check(&made) != MAE_OK) {
     char why[256]; /* mae_fail must not read the text it replaces */
     snprintf(why, sizeof why, "%s", mae_last_error());

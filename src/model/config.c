@@ -33,7 +33,8 @@ mae_status mae_config_init(mae_config *config, size_t struct_size,
                        .decoder_depth = 8,
                        .decoder_num_heads = 16,
                        .norm_pix_loss = 1,
-                       .mlp_ratio = 4};
+                       .mlp_ratio = 4,
+                       .layer_norm_eps = 1e-6};
     mae_options_write(config, struct_size, &made, sizeof made);
     return MAE_OK;
   }
@@ -41,7 +42,12 @@ mae_status mae_config_init(mae_config *config, size_t struct_size,
 }
 
 /* Far beyond any model, and small enough that no size can overflow. */
-enum { MOST_SIDE = 65536, MOST_WIDTH = 65536, MOST_DEPTH = 1024 };
+enum {
+  MOST_SIDE = 65536,
+  MOST_WIDTH = 65536,
+  MOST_DEPTH = 1024,
+  MOST_CLASSES = 1 << 24
+};
 
 static mae_status check_range(const char *what, int32_t value, int32_t most) {
   if (value >= 1 && value <= most) return MAE_OK;
@@ -56,6 +62,37 @@ static mae_status check_width(const char *what, int32_t width, int32_t heads) {
                   width, heads);
 }
 
+static mae_status check_flag(const char *what, int32_t value) {
+  if (value == 0 || value == 1) return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "config: %s is %d, not 0 or 1",
+                  what, value);
+}
+
+bool mae_config_has_decoder(const mae_config *c) {
+  return c->decoder_embed_dim || c->decoder_depth || c->decoder_num_heads;
+}
+
+static mae_status check_decoder(const mae_config *c) {
+  if (!mae_config_has_decoder(c)) return MAE_OK;
+  if (c->global_pool || c->num_classes)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "config: global_pool and num_classes go without a decoder");
+  MAE_TRY(check_range("decoder_embed_dim", c->decoder_embed_dim, MOST_WIDTH));
+  MAE_TRY(check_range("decoder_depth", c->decoder_depth, MOST_DEPTH));
+  return check_width("decoder_embed_dim", c->decoder_embed_dim,
+                     c->decoder_num_heads);
+}
+
+static mae_status check_hidden(const mae_config *c) {
+  if (c->mlp_ratio > 0 && c->mlp_ratio <= 64 &&
+      mae_config_mlp_hidden(c, c->embed_dim) >= 1 &&
+      (!mae_config_has_decoder(c) ||
+       mae_config_mlp_hidden(c, c->decoder_embed_dim) >= 1))
+    return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "config: mlp_ratio is %g",
+                  c->mlp_ratio);
+}
+
 mae_status mae_config_check(const mae_config *c) {
   MAE_TRY(check_range("image_height", c->image_height, MOST_SIDE));
   MAE_TRY(check_range("image_width", c->image_width, MOST_SIDE));
@@ -63,24 +100,21 @@ mae_status mae_config_check(const mae_config *c) {
   MAE_TRY(check_range("in_chans", c->in_chans, 4096));
   MAE_TRY(check_range("embed_dim", c->embed_dim, MOST_WIDTH));
   MAE_TRY(check_range("depth", c->depth, MOST_DEPTH));
-  MAE_TRY(check_range("decoder_embed_dim", c->decoder_embed_dim, MOST_WIDTH));
-  MAE_TRY(check_range("decoder_depth", c->decoder_depth, MOST_DEPTH));
   MAE_TRY(check_width("embed_dim", c->embed_dim, c->num_heads));
-  MAE_TRY(check_width("decoder_embed_dim", c->decoder_embed_dim,
-                      c->decoder_num_heads));
+  MAE_TRY(check_flag("global_pool", c->global_pool));
+  if (c->num_classes) /* 0: no head */
+    MAE_TRY(check_range("num_classes", c->num_classes, MOST_CLASSES));
+  MAE_TRY(check_decoder(c));
   if (c->image_height % c->patch_size || c->image_width % c->patch_size)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "config: %d x %d does not cut into patches of %d",
                     c->image_height, c->image_width, c->patch_size);
-  if (!(c->mlp_ratio > 0 && c->mlp_ratio <= 64) ||
-      mae_config_mlp_hidden(c, c->embed_dim) < 1 ||
-      mae_config_mlp_hidden(c, c->decoder_embed_dim) < 1)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "config: mlp_ratio is %g",
-                    c->mlp_ratio);
-  if (c->norm_pix_loss != 0 && c->norm_pix_loss != 1)
+  MAE_TRY(check_hidden(c));
+  if (!(c->layer_norm_eps > 0 && c->layer_norm_eps < 1))
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
-                    "config: norm_pix_loss is %d, not 0 or 1",
-                    c->norm_pix_loss);
+                    "config: layer_norm_eps is %g, not in (0, 1)",
+                    c->layer_norm_eps);
+  MAE_TRY(check_flag("norm_pix_loss", c->norm_pix_loss));
   if (c->norm_pix_loss && mae_config_patch_values(c) < 2)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "config: norm_pix_loss needs patches of two values");
@@ -104,7 +138,10 @@ bool mae_config_same(const mae_config *a, const mae_config *b) {
          a->decoder_embed_dim == b->decoder_embed_dim &&
          a->decoder_depth == b->decoder_depth &&
          a->decoder_num_heads == b->decoder_num_heads &&
-         a->norm_pix_loss == b->norm_pix_loss && a->mlp_ratio == b->mlp_ratio;
+         a->norm_pix_loss == b->norm_pix_loss &&
+         a->mlp_ratio == b->mlp_ratio &&
+         a->layer_norm_eps == b->layer_norm_eps &&
+         a->global_pool == b->global_pool && a->num_classes == b->num_classes;
 }
 
 int64_t mae_config_patches(const mae_config *c) {

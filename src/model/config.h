@@ -9,6 +9,7 @@
 /* Copy the caller's config and check every field. */
 mae_status mae_config_read(mae_config *ours, const mae_config *theirs);
 mae_status mae_config_check(const mae_config *config);
+bool mae_config_has_decoder(const mae_config *config);
 bool mae_config_same(const mae_config *a, const mae_config *b);
 
 int64_t mae_config_patches(const mae_config *config); /* L */

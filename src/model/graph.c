@@ -20,20 +20,24 @@ static mae_var param(mae_graph *g, int32_t i) {
   return g->params[i];
 }
 
+static float eps(const mae_graph *g) {
+  return (float)g->model->config.layer_norm_eps;
+}
+
 static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
                       int32_t depth, int32_t num_heads) {
   for (int32_t i = 0; i < depth; i++) {
     mae_var p[MAE_BLOCK_PARAMS];
     for (int32_t k = 0; k < MAE_BLOCK_PARAMS; k++)
       p[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
-    x = mae_nn_transformer_block(g->tape, x, p, num_heads);
+    x = mae_nn_transformer_block(g->tape, x, p, num_heads, eps(g));
   }
   return x;
 }
 
 static mae_var norm(mae_graph *g, mae_var x, int32_t weight) {
   mae_tape_layer_norm(g->tape, x, param(g, weight), param(g, weight + 1),
-                      MAE_LAYER_NORM_EPS, &x);
+                      eps(g), &x);
   return x;
 }
 
@@ -47,11 +51,12 @@ static mae_var linear(mae_graph *g, mae_var x, int32_t weight) {
 static mae_var encode(mae_graph *g, int32_t depth, bool final_norm) {
   const mae_config *c = &g->model->config;
   mae_var x = mae_nn_patch_embed(g->tape, g->images, c->patch_size,
-                                 param(g, MAE_PARAM_PATCH_WEIGHT),
-                                 param(g, MAE_PARAM_PATCH_BIAS), g->keep);
+                                 param(g, mae_param_patch_embed(c)),
+                                 param(g, mae_param_patch_embed(c) + 1),
+                                 g->keep);
   mae_tape_concat_token(g->tape, param(g, MAE_PARAM_CLS_TOKEN), x, &x);
   mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_POS_EMBED), g->keep, &x);
-  x = blocks(g, x, MAE_PARAM_BLOCKS, depth, c->num_heads);
+  x = blocks(g, x, mae_param_blocks(c), depth, c->num_heads);
   return final_norm ? norm(g, x, mae_param_norm(c)) : x;
 }
 
@@ -108,6 +113,8 @@ static mae_status record_autoencoder(mae_context *context,
   const int64_t mask[] = {batch, patches};
   const mae_index all = {MAE_NO_VAR};
   mae_var target = {MAE_NO_VAR};
+  if (!mae_config_has_decoder(c))
+    return mae_fail(MAE_ERROR_STATE, "the model has no decoder");
   MAE_TRY(begin(context, model, batch, kept, grads, g));
   mae_tape_index(g->tape, batch, patches, &g->restore);
   mae_tape_index(g->tape, batch, patches, &g->patches);

@@ -4,14 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/options.h"
 #include "nn/position_table.h"
 
 /* --------------------------------------------------------- parameters --- */
 
+int32_t mae_param_patch_embed(const mae_config *c) {
+  return mae_config_has_decoder(c) ? MAE_PARAM_DECODER_POS_EMBED + 1
+                                   : MAE_PARAM_POS_EMBED + 1;
+}
+
+int32_t mae_param_blocks(const mae_config *c) {
+  return mae_param_patch_embed(c) + 2;
+}
+
 int32_t mae_param_norm(const mae_config *c) {
-  return MAE_PARAM_BLOCKS + c->depth * MAE_BLOCK_PARAMS;
+  return mae_param_blocks(c) + c->depth * MAE_BLOCK_PARAMS;
 }
 
 int32_t mae_param_decoder_embed(const mae_config *c) {
@@ -72,6 +82,15 @@ static void add_blocks(mae_model *model, const char *group, int32_t depth,
   }
 }
 
+static void add_decoder(mae_model *model) {
+  const mae_config *c = &model->config;
+  const int64_t width = c->decoder_embed_dim;
+  add_linear(model, "", "decoder_embed", width, c->embed_dim);
+  add_blocks(model, "decoder_blocks", c->decoder_depth, width);
+  add_norm(model, "", "decoder_norm", width);
+  add_linear(model, "", "decoder_pred", mae_config_patch_values(c), width);
+}
+
 static void add_all(mae_model *model) {
   const mae_config *c = &model->config;
   const int64_t tokens = 1 + mae_config_patches(c), p = c->patch_size;
@@ -79,18 +98,18 @@ static void add_all(mae_model *model) {
   add(model, MAE_INIT_TOKEN, "", "cls_token", 3, (int64_t[]){1, 1, width});
   add(model, MAE_INIT_POSITIONS, "", "pos_embed", 3,
       (int64_t[]){1, tokens, width});
-  add(model, MAE_INIT_TOKEN, "", "mask_token", 3, (int64_t[]){1, 1, decoder});
-  add(model, MAE_INIT_POSITIONS, "", "decoder_pos_embed", 3,
-      (int64_t[]){1, tokens, decoder});
+  if (mae_config_has_decoder(c)) {
+    add(model, MAE_INIT_TOKEN, "", "mask_token", 3, (int64_t[]){1, 1, decoder});
+    add(model, MAE_INIT_POSITIONS, "", "decoder_pos_embed", 3,
+        (int64_t[]){1, tokens, decoder});
+  }
   add(model, MAE_INIT_XAVIER, "", "patch_embed.proj.weight", 4,
       (int64_t[]){width, c->in_chans, p, p});
   add(model, MAE_INIT_CONV_BIAS, "", "patch_embed.proj.bias", 1, &width);
   add_blocks(model, "blocks", c->depth, width);
-  add_norm(model, "", "norm", width);
-  add_linear(model, "", "decoder_embed", decoder, width);
-  add_blocks(model, "decoder_blocks", c->decoder_depth, decoder);
-  add_norm(model, "", "decoder_norm", decoder);
-  add_linear(model, "", "decoder_pred", mae_config_patch_values(c), decoder);
+  add_norm(model, "", c->global_pool ? "fc_norm" : "norm", width);
+  if (mae_config_has_decoder(c)) add_decoder(model);
+  if (c->num_classes) add_linear(model, "", "head", c->num_classes, width);
 }
 
 /* ----------------------------------------------------------- creation --- */
@@ -99,6 +118,7 @@ mae_status mae_model_describe(const mae_config *config, mae_model **out) {
   mae_model *model = mae_calloc(1, sizeof *model);
   if (!model) return MAE_ERROR_OUT_OF_MEMORY;
   model->config = *config;
+  /* Room for a decoder, and for a head in its place. */
   size_t count = (size_t)mae_param_decoder_pred(config) + 2;
   model->params = mae_calloc(count, sizeof *model->params);
   if (!model->params) {
@@ -110,38 +130,43 @@ mae_status mae_model_describe(const mae_config *config, mae_model **out) {
   return MAE_OK;
 }
 
-mae_status mae_model_shadow(const mae_model *model, bool trainable_only,
+mae_status mae_model_shadow(const mae_model *model,
+                            bool (*wanted)(const mae_param *param),
                             float **data, float **block) {
   size_t total = 0;
   for (int pass = 0; pass < 2; pass++) {
     size_t at = 0;
     for (int32_t i = 0; i < model->n_params; i++) {
       const mae_param *p = &model->params[i];
-      if (trainable_only && !mae_param_trainable(p)) continue;
+      if (wanted && !wanted(p)) continue;
       if (pass) data[i] = *block + at / sizeof(float);
       at += mae_align((size_t)mae_tensor_size(&p->value) * sizeof(float));
     }
     if (pass) break;
     total = at;
-    *block = mae_calloc(1, total);
-    if (!*block) return MAE_ERROR_OUT_OF_MEMORY;
+    *block = total ? mae_calloc(1, total) : NULL;
+    if (total && !*block) return MAE_ERROR_OUT_OF_MEMORY;
   }
   return MAE_OK;
 }
 
+static bool has_no_data(const mae_param *param) { return !param->value.data; }
+
 mae_status mae_model_allocate(mae_model *model) {
   float **data = mae_calloc((size_t)model->n_params, sizeof *data);
   if (!data) return MAE_ERROR_OUT_OF_MEMORY;
-  mae_status status = mae_model_shadow(model, false, data, &model->data);
+  mae_status status = mae_model_shadow(model, has_no_data, data, &model->data);
   for (int32_t i = 0; i < model->n_params && status == MAE_OK; i++)
-    model->params[i].value.data = data[i];
+    if (data[i]) model->params[i].value.data = data[i];
   free(data);
   return status;
 }
 
 void mae_model_destroy(mae_model *model) {
   if (!model) return;
+  if (model->mapping) munmap(model->mapping, model->mapping_bytes);
   free(model->data);
+  free(model->resized);
   free(model->params);
   free(model);
 }
@@ -205,6 +230,65 @@ mae_status mae_model_create(const mae_config *config, uint64_t seed,
   }
   for (int32_t i = 0; i < model->n_params; i++) initialise(model, i, seed);
   *out = model;
+  return MAE_OK;
+}
+
+/* --------------------------------------------------------- image size --- */
+
+/* The position tables, last ones first. */
+static int32_t next_table(const mae_model *model, int32_t i) {
+  while (--i >= 0)
+    if (model->params[i].init == MAE_INIT_POSITIONS) break;
+  return i;
+}
+
+mae_status mae_model_resize(mae_model *model, int32_t image_height,
+                            int32_t image_width) {
+  MAE_REQUIRE(model);
+  const mae_config *c = &model->config;
+  mae_config sized = *c;
+  sized.image_height = image_height;
+  sized.image_width = image_width;
+  MAE_TRY(mae_config_check(&sized));
+  const int32_t p = c->patch_size, rows = image_height / p;
+  const int32_t columns = image_width / p;
+  const int64_t tokens = 1 + mae_config_patches(&sized);
+  float *tables =
+      mae_calloc((size_t)tokens,
+                 (size_t)(c->embed_dim + c->decoder_embed_dim) * sizeof *tables);
+  if (!tables) return MAE_ERROR_OUT_OF_MEMORY;
+  float *at = tables;
+  for (int32_t i = model->n_params; (i = next_table(model, i)) >= 0;) {
+    mae_tensor *t = &model->params[i].value;
+    mae_position_interpolate(c->image_height / p, c->image_width / p,
+                             t->shape[2], t->data, rows, columns, at);
+    t->data = at;
+    t->shape[1] = tokens;
+    at += mae_tensor_size(t);
+  }
+  free(model->resized);
+  model->resized = tables;
+  model->config = sized;
+  return MAE_OK;
+}
+
+mae_status mae_model_view(const mae_model *model, int32_t image_height,
+                          int32_t image_width, mae_model **out) {
+  mae_model *view = mae_calloc(1, sizeof *view);
+  if (!view) return MAE_ERROR_OUT_OF_MEMORY;
+  *view = (mae_model){.config = model->config, .n_params = model->n_params};
+  const size_t n = (size_t)model->n_params;
+  mae_status status = MAE_ERROR_OUT_OF_MEMORY;
+  view->params = mae_calloc(n, sizeof *view->params);
+  if (view->params) {
+    memcpy(view->params, model->params, n * sizeof *view->params);
+    status = mae_model_resize(view, image_height, image_width);
+  }
+  if (status != MAE_OK) {
+    mae_model_destroy(view);
+    return status;
+  }
+  *out = view;
   return MAE_OK;
 }
 

@@ -21,26 +21,29 @@ typedef struct mae_param {
   mae_init init;
 } mae_param;
 
-/* Numbers of parameters, in the official order.  The encoder's blocks begin at
- * MAE_PARAM_BLOCKS; what follows them depends on the depth, see below. */
+/* Numbers of parameters, in the official order.  From the decoder's first two
+ * on they depend on the config, see below. */
 enum {
   MAE_PARAM_CLS_TOKEN,
   MAE_PARAM_POS_EMBED,
-  MAE_PARAM_MASK_TOKEN,
-  MAE_PARAM_DECODER_POS_EMBED,
-  MAE_PARAM_PATCH_WEIGHT,
-  MAE_PARAM_PATCH_BIAS,
-  MAE_PARAM_BLOCKS
+  MAE_PARAM_MASK_TOKEN, /* this and the next: with a decoder only */
+  MAE_PARAM_DECODER_POS_EMBED
 };
 
 struct mae_model {
   mae_config config;
   int32_t n_params;
   mae_param *params;
-  float *data; /* of all parameters */
+  float *data; /* of all parameters that lie in no mapped file */
+  float *resized; /* position tables, once mae_model_resize made new ones */
+  void *mapping; /* of a file, whose end is mae_model_destroy; or NULL */
+  size_t mapping_bytes;
 };
 
-int32_t mae_param_norm(const mae_config *config);          /* weight, bias */
+int32_t mae_param_patch_embed(const mae_config *config); /* weight, bias */
+int32_t mae_param_blocks(const mae_config *config);
+/* weight, bias of "norm", or with global_pool of "fc_norm" */
+int32_t mae_param_norm(const mae_config *config);
 int32_t mae_param_decoder_embed(const mae_config *config); /* weight, bias */
 int32_t mae_param_decoder_blocks(const mae_config *config);
 int32_t mae_param_decoder_norm(const mae_config *config); /* weight, bias */
@@ -50,15 +53,21 @@ static inline bool mae_param_trainable(const mae_param *param) {
   return param->init != MAE_INIT_POSITIONS;
 }
 
+/* Another view of a model, for images of another size: it shares the weights
+ * but for its own position tables. */
+mae_status mae_model_view(const mae_model *model, int32_t image_height,
+                          int32_t image_width, mae_model **view);
+
 /* A model whose parameters have names and shapes but no data yet. */
 mae_status mae_model_describe(const mae_config *config, mae_model **model);
-/* Zeros for every parameter. */
+/* Zeros for every parameter that has no data. */
 mae_status mae_model_allocate(mae_model *model);
 
 /* One zeroed block of floats with a stretch, 64-byte aligned, for each of the
- * model's parameters (only the trainable ones if so asked; the others get
- * none).  Sets data[i]; the caller frees *block. */
-mae_status mae_model_shadow(const mae_model *model, bool trainable_only,
+ * model's parameters that are wanted (NULL: all); the others get none.  Sets
+ * data[i]; the caller frees *block, which is NULL when none is wanted. */
+mae_status mae_model_shadow(const mae_model *model,
+                            bool (*wanted)(const mae_param *param),
                             float **data, float **block);
 
 #endif

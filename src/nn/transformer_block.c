@@ -2,18 +2,18 @@
 
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
-                                 int32_t num_heads) {
+                                 int32_t num_heads, float eps) {
   const mae_var *p = params;
   mae_var a = {MAE_NO_VAR}, h = {MAE_NO_VAR}, out = {MAE_NO_VAR};
   mae_tape_layer_norm(tape, x, p[MAE_BLOCK_NORM1_WEIGHT],
-                      p[MAE_BLOCK_NORM1_BIAS], MAE_LAYER_NORM_EPS, &a);
+                      p[MAE_BLOCK_NORM1_BIAS], eps, &a);
   mae_tape_linear(tape, a, p[MAE_BLOCK_QKV_WEIGHT], p[MAE_BLOCK_QKV_BIAS],
                   MAE_ACTIVATION_NONE, &a);
   mae_tape_attention(tape, a, num_heads, &a);
   mae_tape_linear_add(tape, a, p[MAE_BLOCK_PROJ_WEIGHT],
                       p[MAE_BLOCK_PROJ_BIAS], x, &h);
   mae_tape_layer_norm(tape, h, p[MAE_BLOCK_NORM2_WEIGHT],
-                      p[MAE_BLOCK_NORM2_BIAS], MAE_LAYER_NORM_EPS, &a);
+                      p[MAE_BLOCK_NORM2_BIAS], eps, &a);
   mae_tape_linear(tape, a, p[MAE_BLOCK_FC1_WEIGHT], p[MAE_BLOCK_FC1_BIAS],
                   MAE_ACTIVATION_GELU, &a);
   mae_tape_linear_add(tape, a, p[MAE_BLOCK_FC2_WEIGHT], p[MAE_BLOCK_FC2_BIAS],

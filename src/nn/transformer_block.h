@@ -4,8 +4,6 @@
 
 #include "libmae/mae.h"
 
-#define MAE_LAYER_NORM_EPS 1e-6f
-
 /* A block's parameters, in the official order. */
 enum {
   MAE_BLOCK_NORM1_WEIGHT,
@@ -27,6 +25,6 @@ enum {
  * [B, T, D].  A failure marks the tape. */
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
-                                 int32_t num_heads);
+                                 int32_t num_heads, float layer_norm_eps);
 
 #endif

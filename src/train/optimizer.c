@@ -15,11 +15,11 @@ mae_status mae_optimizer_init(mae_optimizer *o, mae_context *context,
   o->squares = mae_calloc(n, sizeof *o->squares);
   mae_status status = MAE_ERROR_OUT_OF_MEMORY;
   if (o->grad && o->exp_avg && o->exp_avg_sq && o->squares)
-    status = mae_model_shadow(model, true, o->grad, &o->grad_block);
+    status = mae_model_shadow(model, mae_param_trainable, o->grad, &o->grad_block);
   if (status == MAE_OK)
-    status = mae_model_shadow(model, true, o->exp_avg, &o->exp_avg_block);
+    status = mae_model_shadow(model, mae_param_trainable, o->exp_avg, &o->exp_avg_block);
   if (status == MAE_OK)
-    status = mae_model_shadow(model, true, o->exp_avg_sq, &o->exp_avg_sq_block);
+    status = mae_model_shadow(model, mae_param_trainable, o->exp_avg_sq, &o->exp_avg_sq_block);
   if (status != MAE_OK) mae_optimizer_free(o);
   return status;
 }

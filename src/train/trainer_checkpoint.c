@@ -137,7 +137,8 @@ static mae_status stage(const mae_trainer *t, const mae_safetensors *file,
   const mae_model *model = t->model;
   s->data = mae_calloc((size_t)model->n_params, sizeof *s->data);
   if (!s->data) return MAE_ERROR_OUT_OF_MEMORY;
-  MAE_TRY(mae_model_shadow(model, g != NULL, s->data, &s->block));
+  MAE_TRY(mae_model_shadow(model, g ? mae_param_trainable : NULL, s->data,
+                           &s->block));
   for (int32_t i = 0; i < model->n_params; i++) {
     const mae_param *p = &model->params[i];
     if (!s->data[i]) continue;
