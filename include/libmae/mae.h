@@ -457,6 +457,16 @@ MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
  * trainer are as before. */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
 
+/* ------------------------------------------------------------- images --- */
+
+/* Pixels in memory: height rows of width * channels bytes, stride apart. */
+typedef struct mae_image {
+  const uint8_t *data;   /* the first row */
+  int32_t width, height; /* 1 to 65536 */
+  int32_t channels; /* 1 grey, 3 RGB, 4 RGBA (alpha is ignored) */
+  ptrdiff_t stride; /* bytes from row to row; 0: width * channels; may be < 0 */
+} mae_image;
+
 /* --------------------------------------------------------------- data --- */
 
 /* An IDX file (the MNIST family's format) of unsigned bytes, plain or

@@ -11,6 +11,25 @@
 
 #include "base/pool.h"
 
+/* Resampling along one axis: output i is the sum over k < taps[i] of
+ * weights[i * pitch + k] times input begin + first[i] + k, in fixed point. */
+#define MAE_RESAMPLE_BITS 22 /* after the point, as in Pillow */
+
+typedef struct mae_axis {
+  int64_t count;      /* outputs */
+  int64_t begin, end; /* the inputs that any output needs */
+  int64_t pitch;
+  const int32_t *first, *taps, *weights;
+} mae_axis;
+
+/* Rows of 8-bit pixels, and the planes to make of their channels: the first
+ * `planes` channels, or when it is 1 the grey of 1, or 3 or more (as RGB). */
+typedef struct mae_pixels {
+  const uint8_t *data;
+  int64_t rows, stride; /* bytes */
+  int64_t channels, planes;
+} mae_pixels;
+
 typedef struct mae_kernels {
   /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
    * pre-activation in `pre` [rows, out], or works in place when it is NULL.
@@ -115,6 +134,21 @@ typedef struct mae_kernels {
                               const float *mask, const float *stats,
                               const float *dloss, float *dpred, bool add_dpred);
 
+  /* y [rows, planes, pitch], pitch >= axis->count.  Each weight of the axis
+   * stands as often as a pixel has bytes in a row made ready: 4, or 1 when
+   * planes is 1; unused weights up to a multiple of 16 are 0.  scratch: per
+   * worker scratch_size >= 16 + those bytes of one row. */
+  void (*resize_across)(mae_pool *pool, const mae_pixels *source,
+                        const mae_axis *axis, int64_t pitch, uint8_t *scratch,
+                        int64_t scratch_size, uint8_t *y);
+  /* x [rows, planes, pitch], row 0 being axis->begin; pitch >= width + 15.
+   * y [chans, axis->count, width] = (value / 255 - mean) / std; planes is
+   * chans, or 1 for the same in every channel. */
+  void (*resize_down)(mae_pool *pool, int64_t planes, int64_t chans,
+                      int64_t width, int64_t pitch, const mae_axis *axis,
+                      const uint8_t *x, const float *mean, const float *std,
+                      float *y);
+
   /* One tensor, on the calling thread.  bias1 and bias2 are 1 - beta^step. */
   void (*adamw)(int64_t n, float scale, float lr, float decay, float beta1,
                 float beta2, float eps, float bias1, float bias2,
@@ -130,7 +164,8 @@ typedef struct mae_kernels {
   X(unshuffle_backward) X(concat_forward) X(concat_backward)    \
   X(position_forward) X(position_backward) X(patchify_forward)  \
   X(patchify_backward) X(masked_mse_forward)                    \
-  X(masked_mse_backward) X(adamw) X(sum_of_squares)
+  X(masked_mse_backward) X(resize_across) X(resize_down)        \
+  X(adamw) X(sum_of_squares)
 
 /* The table for an instruction set; NULL when this build or this processor
  * lacks it. */
