@@ -13,6 +13,7 @@ int main(void) {
   srunner_add_suite(runner, model_suite());
   srunner_add_suite(runner, parity_suite());
   srunner_add_suite(runner, session_suite());
+  srunner_add_suite(runner, features_suite());
   srunner_add_suite(runner, trainer_suite());
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);

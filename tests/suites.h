@@ -13,6 +13,7 @@ Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */
 Suite *session_suite(void);     /* features, forward, reconstruction */
+Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 
 #endif

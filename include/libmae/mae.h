@@ -70,6 +70,11 @@ MAE_API const char *mae_status_name(mae_status status);
  * Owned by the library, valid until this thread's next libmae call. */
 MAE_API const char *mae_last_error(void);
 
+typedef enum mae_dtype {
+  MAE_DTYPE_F32 = 0,
+  MAE_DTYPE_F16 = 1 /* IEEE half precision, as uint16_t */
+} mae_dtype;
+
 /* ------------------------------------------------------------ context --- */
 
 /* A pool of threads and the kernels chosen for this processor.  May be shared:
@@ -333,30 +338,66 @@ MAE_API mae_status mae_model_save(const mae_model *model, const char *path);
 /* Reads files of mae_model_save and mae_trainer_save. */
 MAE_API mae_status mae_model_load(const char *path, mae_model **model);
 
+/* ------------------------------------------------------------- images --- */
+
+/* Pixels in memory: height rows of width * channels bytes, stride apart. */
+typedef struct mae_image {
+  const uint8_t *data;   /* the first row */
+  int32_t width, height; /* 1 to 65536 */
+  int32_t channels; /* 1 grey, 3 RGB, 4 RGBA (alpha is ignored) */
+  ptrdiff_t stride; /* bytes from row to row; 0: width * channels; may be < 0 */
+} mae_image;
+
 /* ------------------------------------------------------------ session --- */
 
 /* Inference on a model: features, predictions, reconstructions.  Holds the
  * working memory, so one session serves one thread at a time; any number of
- * sessions share a model.  The first call of each kind plans memory; later
- * ones with the same n allocate nothing. */
+ * sessions share a model and a context.  The first call of each kind plans
+ * memory; later ones with the same n allocate nothing. */
 typedef struct mae_session mae_session;
 
 typedef enum mae_features {
   MAE_FEATURES_CLASS_TOKEN = 0, /* [n, D] */
   MAE_FEATURES_MEAN = 1,        /* [n, D], mean of the patch tokens */
-  MAE_FEATURES_TOKENS = 2       /* [n, 1+K, D], class token first; masked:
+  MAE_FEATURES_TOKENS = 2,      /* [n, 1+K, D], class token first; masked:
                                    visible patches in shuffled order */
+  MAE_FEATURES_ATTENTION = 3    /* [n, num_heads, 1+K, 1+K]: in each row what a
+                                   token attends to, adding up to 1 */
 } mae_features;
+
+typedef enum mae_mode {
+  MAE_MODE_LATENCY = 0,   /* all threads of the context work on each pass */
+  MAE_MODE_THROUGHPUT = 1 /* each thread works on passes of its own: better
+                             for many images at once, and more memory */
+} mae_mode;
 
 typedef struct mae_session_options {
   size_t struct_size;
   int32_t batch_size;    /* images per pass; default 16 */
   mae_features features; /* default MAE_FEATURES_CLASS_TOKEN */
   int32_t block;         /* features after this block; -1 (default): last */
-  int32_t final_norm;    /* 1 (default): through the encoder's last norm */
+  int32_t final_norm;    /* 1 (default): through the encoder's last norm, be
+                            the block the last or not; with global_pool: the
+                            mean through fc_norm, tokens as they are */
   double feature_mask_ratio; /* for features; 0 (default): every patch seen */
   double mask_ratio;         /* for forward, reconstruct; default 0.75 */
   uint64_t seed;             /* masks where the caller gives no noise */
+  const int32_t *blocks; /* features after each of these (-1: last), in this
+                            order, from one pass: [n, num_blocks, ...]; NULL
+                            (default): of `block`.  Read at creation only */
+  int32_t num_blocks;
+  mae_dtype dtype;      /* of the features; default MAE_DTYPE_F32 */
+  int32_t l2_normalize; /* 1: scale each vector [D] to length 1; default 0 */
+  mae_mode mode;        /* of the features; default MAE_MODE_LATENCY */
+  int32_t image_height, image_width; /* multiples of patch_size; 0 (default):
+                            the model's.  Another size interpolates positions
+                            as mae_model_resize, for this session alone */
+  double crop_ratio;    /* mae_features_u8: side of the centre crop over that of
+                           the resized image, in (0, 1]; 0 (default): 224/256
+                           for images up to 224, 1 beyond (official) */
+  const float *mean, *std; /* mae_features_u8: in_chans values each, of pixels
+                            in 0 to 1; NULL (default): ImageNet's.  Read at
+                            creation only */
 } mae_session_options;
 
 MAE_API void mae_session_options_init(mae_session_options *options,
@@ -367,15 +408,25 @@ MAE_API mae_status mae_session_create(mae_context *context,
                                       mae_session **session);
 MAE_API void mae_session_destroy(mae_session *session);
 
-/* Floats per image that mae_session_features writes. */
+/* Values per image that mae_session_features writes, of all blocks. */
 MAE_API int64_t mae_session_feature_size(const mae_session *session);
-/* images [n, C, H, W]; noise [n, L] or NULL; out [n, feature_size].  Patches
- * with the least noise are kept, int(L * (1 - ratio)) of them (official
- * random_masking).  Without noise, image i of a call gets row i of the
- * session seed's noise. */
+/* images [n, C, H, W]; noise [n, L] or NULL; out [n, feature_size] of the
+ * session's dtype.  Patches with the least noise are kept, int(L * (1 - ratio))
+ * of them (official random_masking).  Without noise, image i of a call gets
+ * row i of the session seed's noise. */
 MAE_API mae_status mae_session_features(mae_session *session,
                                         const float *images, int64_t n,
-                                        const float *noise, float *out);
+                                        const float *noise, void *out);
+/* The same from pixels as decoders give them, of any size: antialiased bicubic
+ * resize as Pillow's, within one level, centre crop, mean and std (official
+ * evaluation transform).  Channels are made to fit a model of 1 or 3. */
+MAE_API mae_status mae_features_u8(mae_session *session,
+                                   const mae_image *images, int64_t n,
+                                   void *out);
+/* The first half of that alone: one image -> out [C, H, W], for any call that
+ * takes f32 images. */
+MAE_API mae_status mae_session_preprocess(mae_session *session,
+                                          const mae_image *image, float *out);
 /* The official forward: mean loss, pred [n, L, p*p*C] as the decoder gives it,
  * mask [n, L] with 1 for removed.  Any of the three may be NULL. */
 MAE_API mae_status mae_session_forward(mae_session *session,
@@ -456,16 +507,6 @@ MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
  * seed and the step.  Other options stay as they are.  On any error model and
  * trainer are as before. */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
-
-/* ------------------------------------------------------------- images --- */
-
-/* Pixels in memory: height rows of width * channels bytes, stride apart. */
-typedef struct mae_image {
-  const uint8_t *data;   /* the first row */
-  int32_t width, height; /* 1 to 65536 */
-  int32_t channels; /* 1 grey, 3 RGB, 4 RGBA (alpha is ignored) */
-  ptrdiff_t stride; /* bytes from row to row; 0: width * channels; may be < 0 */
-} mae_image;
 
 /* --------------------------------------------------------------- data --- */
 

@@ -1,4 +1,5 @@
 /* attention on the tape. */
+#include "autograd/attention_weights.h"
 #include "autograd/tape.h"
 
 enum { BATCH, TOKENS, HEADS, HEAD_DIM };
@@ -30,20 +31,55 @@ static const mae_op_class class = {
     .name = "attention", .forward = forward, .backward = backward,
     .backward_reads = 1, .backward_reads_output = true, .identity = -1};
 
-mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
-                              mae_var *out) {
+static mae_status weights_forward(mae_tape *tape, mae_op *op) {
+  mae_context *c = tape->context;
+  const int64_t *n = op->size;
+  c->kernels->attention_weights(c->pool, n[BATCH], n[TOKENS], n[HEADS],
+                                n[HEAD_DIM], mae_op_in(tape, op, 0),
+                                mae_op_out(tape, op));
+  return MAE_OK;
+}
+
+static const mae_op_class weights_class = {
+    .name = "attention_weights", .forward = weights_forward, .identity = -1};
+
+/* Begin either operation: check qkv and set the sizes. */
+static mae_status record(mae_tape *tape, const mae_op_class *of, mae_var qkv,
+                         int32_t num_heads, mae_var *out, mae_op **made) {
   mae_op *op;
-  MAE_TRY(mae_tape_record(tape, &class, &qkv, 1, out, &op));
+  MAE_TRY(mae_tape_record(tape, of, &qkv, 1, out, &op));
   const mae_tensor *t = mae_op_shape(tape, op, 0);
   if (num_heads < 1 || t->ndim != 3 || t->shape[2] % (3 * (int64_t)num_heads))
     return mae_tape_fail(tape, MAE_ERROR_SHAPE,
-                         "attention: qkv %s does not split into 3 x %d heads",
-                         mae_tensor_shape_text(t).text, num_heads);
-  int64_t *n = op->size, heads = num_heads;
+                         "%s: qkv %s does not split into 3 x %d heads",
+                         of->name, mae_tensor_shape_text(t).text, num_heads);
+  int64_t *n = op->size;
   n[BATCH] = t->shape[0];
   n[TOKENS] = t->shape[1];
-  n[HEADS] = heads;
-  n[HEAD_DIM] = t->shape[2] / (3 * heads);
+  n[HEADS] = num_heads;
+  n[HEAD_DIM] = t->shape[2] / (3 * n[HEADS]);
+  *made = op;
+  return MAE_OK;
+}
+
+mae_status mae_tape_attention_weights(mae_tape *tape, mae_var qkv,
+                                      int32_t num_heads, mae_var *out) {
+  mae_op *op = NULL;
+  MAE_TRY(record(tape, &weights_class, qkv, num_heads, out, &op));
+  if (tape->nodes[qkv.id].requires_grad)
+    return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
+                         "attention_weights: forward only");
+  const int64_t *n = op->size;
+  const int64_t shape[] = {n[BATCH], n[HEADS], n[TOKENS], n[TOKENS]};
+  return mae_tape_output(tape, op, 4, shape, out);
+}
+
+mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
+                              mae_var *out) {
+  mae_op *op = NULL;
+  MAE_TRY(record(tape, &class, qkv, num_heads, out, &op));
+  const mae_tensor *t = mae_op_shape(tape, op, 0);
+  const int64_t *n = op->size, heads = n[HEADS];
   int64_t scores = mae_pool_threads(tape->context->pool) * 2 * sizeof(float);
   if (!mae_mul(scores, n[TOKENS], &scores) ||
       !mae_mul(scores, n[TOKENS], &scores) || t->shape[2] > INT32_MAX)

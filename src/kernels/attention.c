@@ -55,17 +55,23 @@ static float softmax_row(float *x, int64_t n) {
   return max + logf(sum);
 }
 
+/* softmax(q k^T / sqrt(head_dim)) of one head, [tokens, tokens]. */
+static void head_weights(const attention *p, const head *h, float *weights) {
+  const int64_t t = p->tokens;
+  mae_sgemm(false, true, t, t, p->head_dim, h->scale, p->qkv + h->q, h->stride,
+            p->qkv + h->k, h->stride, 0, weights, t);
+  for (int64_t row = 0; row < t; row++) {
+    float log_sum = softmax_row(weights + row * t, t);
+    if (p->out_log_sum) p->out_log_sum[h->row + row] = log_sum;
+  }
+}
+
 static void forward_head(void *arg, int64_t i, int32_t worker) {
   const attention *p = arg;
   const head h = head_at(p, i);
   const int64_t t = p->tokens, d = p->head_dim;
   float *scores = p->scratch + worker * t * t;
-  mae_sgemm(false, true, t, t, d, h.scale, p->qkv + h.q, h.stride,
-            p->qkv + h.k, h.stride, 0, scores, t);
-  for (int64_t row = 0; row < t; row++) {
-    float log_sum = softmax_row(scores + row * t, t);
-    if (p->out_log_sum) p->out_log_sum[h.row + row] = log_sum;
-  }
+  head_weights(p, &h, scores);
   mae_sgemm(false, false, t, d, t, 1, scores, t, p->qkv + h.v, h.stride, 0,
             p->out + h.y, h.width);
 }
@@ -78,6 +84,21 @@ void KERNEL(attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                  .qkv = qkv, .out = y, .out_log_sum = log_sum,
                  .scratch = scratch};
   mae_pool_run(pool, batch * heads, forward_head, &p);
+}
+
+static void weights_head(void *arg, int64_t i, int32_t worker) {
+  (void)worker;
+  const attention *p = arg;
+  const head h = head_at(p, i);
+  head_weights(p, &h, p->out + i * p->tokens * p->tokens);
+}
+
+void KERNEL(attention_weights)(mae_pool *pool, int64_t batch, int64_t tokens,
+                               int64_t heads, int64_t head_dim,
+                               const float *qkv, float *weights) {
+  attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
+                 .qkv = qkv, .out = weights};
+  mae_pool_run(pool, batch * heads, weights_head, &p);
 }
 
 /* Overwrite rows of scores by probabilities, and of dprob (the gradient of

@@ -62,6 +62,10 @@ typedef struct mae_kernels {
   void (*attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                             int64_t heads, int64_t head_dim, const float *qkv,
                             float *y, float *log_sum, float *scratch);
+  /* The probabilities alone: weights [batch, heads, tokens, tokens]. */
+  void (*attention_weights)(mae_pool *pool, int64_t batch, int64_t tokens,
+                            int64_t heads, int64_t head_dim, const float *qkv,
+                            float *weights);
   void (*attention_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
                              int64_t heads, int64_t head_dim, const float *qkv,
                              const float *y, const float *log_sum,
@@ -159,7 +163,8 @@ typedef struct mae_kernels {
 #define MAE_KERNEL_LIST(X)                                      \
   X(linear_forward) X(linear_backward) X(layer_norm_forward)    \
   X(layer_norm_backward) X(attention_forward)                   \
-  X(attention_backward) X(add_forward) X(add_backward)          \
+  X(attention_weights) X(attention_backward)                    \
+  X(add_forward) X(add_backward)                                \
   X(gather_forward) X(gather_backward) X(unshuffle_forward)     \
   X(unshuffle_backward) X(concat_forward) X(concat_backward)    \
   X(position_forward) X(position_backward) X(patchify_forward)  \

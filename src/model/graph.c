@@ -24,14 +24,23 @@ static float eps(const mae_graph *g) {
   return (float)g->model->config.layer_norm_eps;
 }
 
+typedef mae_var (*on_block)(mae_tape *tape, mae_var x,
+                            const mae_var params[MAE_BLOCK_PARAMS],
+                            int32_t num_heads, float eps);
+
+/* Do this with block i of those that begin at a parameter. */
+static mae_var block(mae_graph *g, on_block what, mae_var x,
+                     int32_t first_param, int32_t i, int32_t num_heads) {
+  mae_var p[MAE_BLOCK_PARAMS];
+  for (int32_t k = 0; k < MAE_BLOCK_PARAMS; k++)
+    p[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
+  return what(g->tape, x, p, num_heads, eps(g));
+}
+
 static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
                       int32_t depth, int32_t num_heads) {
-  for (int32_t i = 0; i < depth; i++) {
-    mae_var p[MAE_BLOCK_PARAMS];
-    for (int32_t k = 0; k < MAE_BLOCK_PARAMS; k++)
-      p[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
-    x = mae_nn_transformer_block(g->tape, x, p, num_heads, eps(g));
-  }
+  for (int32_t i = 0; i < depth; i++)
+    x = block(g, mae_nn_transformer_block, x, first_param, i, num_heads);
   return x;
 }
 
@@ -47,8 +56,8 @@ static mae_var linear(mae_graph *g, mae_var x, int32_t weight) {
   return x;
 }
 
-/* Official forward_encoder on the kept patches alone. */
-static mae_var encode(mae_graph *g, int32_t depth, bool final_norm) {
+/* Official forward_encoder on the kept patches alone, up to the blocks. */
+static mae_var embed(mae_graph *g) {
   const mae_config *c = &g->model->config;
   mae_var x = mae_nn_patch_embed(g->tape, g->images, c->patch_size,
                                  param(g, mae_param_patch_embed(c)),
@@ -56,8 +65,13 @@ static mae_var encode(mae_graph *g, int32_t depth, bool final_norm) {
                                  g->keep);
   mae_tape_concat_token(g->tape, param(g, MAE_PARAM_CLS_TOKEN), x, &x);
   mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_POS_EMBED), g->keep, &x);
-  x = blocks(g, x, mae_param_blocks(c), depth, c->num_heads);
-  return final_norm ? norm(g, x, mae_param_norm(c)) : x;
+  return x;
+}
+
+static mae_var encode(mae_graph *g) {
+  const mae_config *c = &g->model->config;
+  mae_var x = blocks(g, embed(g), mae_param_blocks(c), c->depth, c->num_heads);
+  return norm(g, x, mae_param_norm(c));
 }
 
 /* Official forward_decoder.  The class token goes through the blocks and is
@@ -95,12 +109,44 @@ static mae_status begin(mae_context *context, const mae_model *model,
   return MAE_OK;
 }
 
+static bool is_wanted(const mae_graph_outputs *o, int32_t block) {
+  for (int32_t k = 0; k < o->count; k++)
+    if (o->blocks[k] == block) return true;
+  return false;
+}
+
+/* Block i turns x into the next x.  What is wanted of it goes to the list. */
+static mae_var block_outputs(mae_graph *g, const mae_graph_outputs *o,
+                             mae_var x, int32_t i, bool deepest) {
+  const mae_config *c = &g->model->config;
+  const int32_t first = mae_param_blocks(c), heads = c->num_heads;
+  mae_var next = x;
+  if (!deepest || !o->attention)
+    next = block(g, mae_nn_transformer_block, x, first, i, heads);
+  if (!is_wanted(o, i)) return next;
+  mae_var wanted = next;
+  if (o->attention)
+    wanted = block(g, mae_nn_attention_weights, x, first, i, heads);
+  else if (o->final_norm && !c->global_pool)
+    wanted = norm(g, next, mae_param_norm(c));
+  mae_tape_keep(g->tape, wanted);
+  for (int32_t k = 0; k < o->count; k++)
+    if (o->blocks[k] == i) g->features[k] = wanted;
+  return next;
+}
+
 static mae_status record_features(mae_context *context, const mae_model *model,
-                                  int64_t batch, int64_t kept, int32_t block,
-                                  bool final_norm, mae_graph *g) {
+                                  int64_t batch, int64_t kept,
+                                  const mae_graph_outputs *o, mae_graph *g) {
   MAE_TRY(begin(context, model, batch, kept, NULL, g));
-  g->features = encode(g, block + 1, final_norm);
-  mae_tape_keep(g->tape, g->features);
+  g->features = mae_calloc((size_t)o->count, sizeof *g->features);
+  if (!g->features) return MAE_ERROR_OUT_OF_MEMORY;
+  int32_t deepest = 0;
+  for (int32_t k = 0; k < o->count; k++)
+    if (o->blocks[k] > deepest) deepest = o->blocks[k];
+  mae_var x = embed(g);
+  for (int32_t i = 0; i <= deepest; i++) 
+    x = block_outputs(g, o, x, i, i == deepest);
   return mae_tape_plan(g->tape, (mae_var){MAE_NO_VAR});
 }
 
@@ -119,7 +165,7 @@ static mae_status record_autoencoder(mae_context *context,
   mae_tape_index(g->tape, batch, patches, &g->restore);
   mae_tape_index(g->tape, batch, patches, &g->patches);
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
-  g->pred = decode(g, encode(g, c->depth, true));
+  g->pred = decode(g, encode(g));
   mae_tape_keep(g->tape, g->pred);
   mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
                     &target);
@@ -134,10 +180,11 @@ static mae_status record_autoencoder(mae_context *context,
 }
 
 mae_status mae_graph_features(mae_context *context, const mae_model *model,
-                              int64_t batch, int64_t kept, int32_t block,
-                              bool final_norm, mae_graph *graph) {
+                              int64_t batch, int64_t kept,
+                              const mae_graph_outputs *outputs,
+                              mae_graph *graph) {
   mae_status status =
-      record_features(context, model, batch, kept, block, final_norm, graph);
+      record_features(context, model, batch, kept, outputs, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
   return status;
 }
@@ -155,12 +202,21 @@ void mae_graph_destroy(mae_graph *graph) {
   mae_tape_destroy(graph->tape);
   free(graph->params);
   free(graph->keys);
+  free(graph->features);
   *graph = (mae_graph){0};
 }
 
 void mae_graph_fill(mae_graph *g, const float *images, const float *noise) {
-  mae_tensor *in = mae_tape_value(g->tape, g->images);
+  const mae_tensor *in = mae_tape_value(g->tape, g->images);
   memcpy(in->data, images, (size_t)mae_tensor_size(in) * sizeof(float));
+  mae_graph_mask(g, noise);
+}
+
+float *mae_graph_images(mae_graph *g) {
+  return mae_tape_value(g->tape, g->images)->data;
+}
+
+void mae_graph_mask(mae_graph *g, const float *noise) {
   bool decodes = g->restore.id != MAE_NO_VAR;
   mae_masking(g->batch, mae_config_patches(&g->model->config), g->kept, noise,
               g->keys, mae_tape_index_data(g->tape, g->keep),

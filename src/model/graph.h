@@ -14,17 +14,25 @@ typedef struct mae_graph {
   mae_index keep, restore; /* [B, K], [B, L] */
   mae_index patches;       /* [B, L]: 1 to L, all tokens but the first */
   mae_var mask;            /* [B, L] */
-  mae_var features;        /* [B, 1+K, D] */
+  mae_var *features;       /* one for each block asked for */
   mae_var pred;            /* [B, L, p*p*C] */
   mae_var loss;            /* [1] */
   uint64_t *keys; /* scratch for the masks */
 } mae_graph;
 
-/* Encoder through block `block` (counted from 0), with the encoder's last norm
- * if final_norm: graph->features. */
+typedef struct mae_graph_outputs {
+  const int32_t *blocks; /* counted from 0, in any order */
+  int32_t count;
+  bool final_norm; /* tokens through the encoder's last norm, if it has one */
+  bool attention;  /* the blocks' attention weights, not their tokens */
+} mae_graph_outputs;
+
+/* The encoder as deep as is needed: graph->features[i], after block i of the
+ * list, is [B, 1+K, D], or [B, num_heads, 1+K, 1+K]. */
 mae_status mae_graph_features(mae_context *context, const mae_model *model,
-                              int64_t batch, int64_t kept, int32_t block,
-                              bool final_norm, mae_graph *graph);
+                              int64_t batch, int64_t kept,
+                              const mae_graph_outputs *outputs,
+                              mae_graph *graph);
 /* Encoder, decoder and loss: graph->pred and graph->loss.  With grads, one
  * array per parameter (NULL for fixed ones), it can run backward; they must
  * outlive the graph. */
@@ -36,5 +44,8 @@ void mae_graph_destroy(mae_graph *graph);
 
 /* Set the inputs: images [B, C, H, W], noise [B, L]. */
 void mae_graph_fill(mae_graph *graph, const float *images, const float *noise);
+/* Its halves: where the images go, and the masks. */
+float *mae_graph_images(mae_graph *graph);
+void mae_graph_mask(mae_graph *graph, const float *noise);
 
 #endif

@@ -1,23 +1,10 @@
-/* Inference: features, the official forward, reconstructions. */
-#include <math.h>
+/* Sessions: options, creation, and what all their calls share. */
+#include "model/session.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/options.h"
-#include "model/graph.h"
-
-/* Graphs for a full batch and for what is left after the full ones; the
- * latter is rebuilt when the rest has another size. */
-enum { FULL, REST, SIZES };
-
-struct mae_session {
-  mae_context *context;
-  const mae_model *model;
-  mae_session_options options;
-  int64_t feature_kept, kept; /* patches seen by features; by forward */
-  mae_graph features[SIZES], autoencoder[SIZES];
-  float *noise; /* [batch_size, L] */
-};
 
 static const mae_session_options defaults = {
     .struct_size = sizeof defaults,
@@ -27,27 +14,128 @@ static const mae_session_options defaults = {
     .final_norm = 1,
     .feature_mask_ratio = 0,
     .mask_ratio = 0.75,
-    .seed = 0};
+    .seed = 0,
+    .dtype = MAE_DTYPE_F32,
+    .mode = MAE_MODE_LATENCY};
 
 void mae_session_options_init(mae_session_options *options,
                               size_t struct_size) {
   mae_options_write(options, struct_size, &defaults, sizeof defaults);
 }
 
-static mae_status check(const mae_session_options *o, const mae_config *c) {
+/* ------------------------------------------------------------ options --- */
+
+static mae_status check_choice(const char *what, int value, int most) {
+  if (value >= 0 && value <= most) return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "%s is %d, not 0 to %d", what,
+                  value, most);
+}
+
+static mae_status check_blocks(const mae_session_options *o, int32_t depth) {
+  if (o->num_blocks < 1 || o->num_blocks > MAE_MOST_BLOCKS)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "num_blocks is %d",
+                    o->num_blocks);
+  for (int32_t i = 0; i < o->num_blocks; i++)
+    if (o->blocks[i] < -1 || o->blocks[i] >= depth)
+      return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "block %d of %d",
+                      o->blocks[i], depth);
+  return MAE_OK;
+}
+
+static mae_status check(const mae_session_options *o, int32_t depth) {
   if (o->batch_size < 1 || o->batch_size > 65536)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "batch_size is %d",
                     o->batch_size);
-  if (o->features < MAE_FEATURES_CLASS_TOKEN ||
-      o->features > MAE_FEATURES_TOKENS)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "no features %d",
-                    (int)o->features);
-  if (o->block < -1 || o->block >= c->depth)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "block %d of %d", o->block,
-                    c->depth);
-  if (o->final_norm != 0 && o->final_norm != 1)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "final_norm is %d, not 0 or 1",
-                    o->final_norm);
+  MAE_TRY(check_choice("features", (int)o->features, MAE_FEATURES_ATTENTION));
+  MAE_TRY(check_choice("final_norm", o->final_norm, 1));
+  MAE_TRY(check_choice("dtype", (int)o->dtype, MAE_DTYPE_F16));
+  MAE_TRY(check_choice("l2_normalize", o->l2_normalize, 1));
+  MAE_TRY(check_choice("mode", (int)o->mode, MAE_MODE_THROUGHPUT));
+  if (o->l2_normalize && o->features == MAE_FEATURES_ATTENTION)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "l2_normalize does not go with attention weights");
+  return check_blocks(o, depth);
+}
+
+/* `block` is a list of one; no list is left in the options. */
+static mae_status take_blocks(mae_session *s, const mae_config *c) {
+  mae_session_options *o = &s->options;
+  if (!o->blocks) {
+    if (o->num_blocks)
+      return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                      "num_blocks is %d and blocks is NULL", o->num_blocks);
+    o->blocks = &o->block;
+    o->num_blocks = 1;
+  }
+  MAE_TRY(check(o, c->depth));
+  s->blocks = mae_calloc((size_t)o->num_blocks, sizeof *s->blocks);
+  if (!s->blocks) return MAE_ERROR_OUT_OF_MEMORY;
+  for (int32_t i = 0; i < o->num_blocks; i++)
+    s->blocks[i] = o->blocks[i] < 0 ? c->depth - 1 : o->blocks[i];
+  o->blocks = NULL;
+  return MAE_OK;
+}
+
+/* The model at the session's image size. */
+static mae_status take_size(mae_session *s) {
+  const mae_config *c = &s->model->config;
+  const mae_session_options *o = &s->options;
+  int32_t height = o->image_height ? o->image_height : c->image_height;
+  int32_t width = o->image_width ? o->image_width : c->image_width;
+  if (height == c->image_height && width == c->image_width) return MAE_OK;
+  MAE_TRY(mae_model_view(s->model, height, width, &s->view));
+  s->model = s->view;
+  return MAE_OK;
+}
+
+/* ----------------------------------------------------------- creation --- */
+
+static mae_status init_lane(const mae_session *s, mae_lane *lane) {
+  const mae_config *c = &s->model->config;
+  const mae_session_options *o = &s->options;
+  lane->context = s->context;
+  if (o->mode == MAE_MODE_THROUGHPUT) {
+    lane->own = *s->context;
+    lane->own.pool = NULL;
+    MAE_TRY(mae_pool_create(1, &lane->own.pool));
+    lane->context = &lane->own;
+  }
+  lane->noise = mae_calloc((size_t)(o->batch_size * mae_config_patches(c)),
+                           sizeof *lane->noise);
+  lane->vector = mae_calloc(2 * (size_t)c->embed_dim, sizeof *lane->vector);
+  if (!lane->noise || !lane->vector) return MAE_ERROR_OUT_OF_MEMORY;
+  return mae_preprocess_create(c->in_chans, c->image_height, c->image_width,
+                               o->crop_ratio, o->mean, o->std,
+                               &lane->preprocess);
+}
+
+static void free_lane(mae_lane *lane) {
+  for (int i = 0; i < MAE_GRAPH_SIZES; i++) {
+    mae_graph_destroy(&lane->features[i]);
+    mae_graph_destroy(&lane->autoencoder[i]);
+  }
+  mae_preprocess_destroy(lane->preprocess);
+  free(lane->noise);
+  free(lane->vector);
+  mae_pool_destroy(lane->own.pool);
+}
+
+/* Fill a zeroed session whose context, model and options are set. */
+static mae_status set_up(mae_session *s) {
+  mae_session_options *o = &s->options;
+  MAE_TRY(take_blocks(s, &s->model->config));
+  MAE_TRY(take_size(s));
+  const mae_config *c = &s->model->config;
+  MAE_TRY(mae_config_kept(c, o->feature_mask_ratio, false, &s->feature_kept));
+  if (mae_config_has_decoder(c))
+    MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &s->kept));
+  const bool many = o->mode == MAE_MODE_THROUGHPUT;
+  int32_t lanes = many ? mae_context_threads(s->context) : 1;
+  s->lanes = mae_calloc((size_t)lanes, sizeof *s->lanes);
+  if (!s->lanes) return MAE_ERROR_OUT_OF_MEMORY;
+  while (s->n_lanes < lanes)
+    MAE_TRY(init_lane(s, &s->lanes[s->n_lanes++]));
+  o->mean = o->std = NULL; /* the caller's, and copied */
   return MAE_OK;
 }
 
@@ -57,100 +145,34 @@ mae_status mae_session_create(mae_context *context, const mae_model *model,
   MAE_REQUIRE(context);
   MAE_REQUIRE(model);
   MAE_REQUIRE(out);
-  const mae_config *c = &model->config;
-  mae_session made = {.context = context, .model = model, .options = defaults};
-  mae_session_options *o = &made.options;
+  mae_session_options o = defaults;
   if (options)
-    MAE_TRY(mae_options_read("mae_session_options", o, sizeof *o, options));
-  MAE_TRY(check(o, c));
-  if (o->block == -1) o->block = c->depth - 1;
-  MAE_TRY(mae_config_kept(c, o->feature_mask_ratio, false, &made.feature_kept));
-  MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &made.kept));
-  made.noise = mae_calloc((size_t)(o->batch_size * mae_config_patches(c)),
-                          sizeof *made.noise);
-  mae_session *session = made.noise ? mae_calloc(1, sizeof *session) : NULL;
-  if (!session) {
-    free(made.noise);
-    return MAE_ERROR_OUT_OF_MEMORY;
+    MAE_TRY(mae_options_read("mae_session_options", &o, sizeof o, options));
+  mae_session *session = mae_calloc(1, sizeof *session);
+  if (!session) return MAE_ERROR_OUT_OF_MEMORY;
+  *session = (mae_session){.context = context, .model = model, .options = o};
+  mae_status status = set_up(session);
+  if (status != MAE_OK) {
+    mae_session_destroy(session);
+    return status;
   }
-  *session = made;
   *out = session;
   return MAE_OK;
 }
 
 void mae_session_destroy(mae_session *session) {
   if (!session) return;
-  for (int i = 0; i < SIZES; i++) {
-    mae_graph_destroy(&session->features[i]);
-    mae_graph_destroy(&session->autoencoder[i]);
-  }
-  free(session->noise);
+  for (int32_t i = 0; i < session->n_lanes; i++) free_lane(&session->lanes[i]);
+  mae_model_destroy(session->view);
+  free(session->lanes);
+  free(session->blocks);
   free(session);
 }
 
-int64_t mae_session_feature_size(const mae_session *session) {
-  if (!session) return 0;
-  int64_t width = session->model->config.embed_dim;
-  return session->options.features == MAE_FEATURES_TOKENS
-             ? (1 + session->feature_kept) * width
-             : width;
-}
+/* -------------------------------------------------------------- calls --- */
 
-/* Images of the call that one pass takes. */
-typedef struct chunk {
-  int64_t begin, count;
-} chunk;
-
-static chunk chunk_at(const mae_session *s, int64_t begin, int64_t n) {
-  int64_t most = s->options.batch_size, left = n - begin;
-  return (chunk){begin, left < most ? left : most};
-}
-
-/* The features graph for count images, or with autoencoder the other one. */
-static mae_status graph_for(mae_session *s, bool autoencoder, int64_t count,
-                            mae_graph **out) {
-  int size = count == s->options.batch_size ? FULL : REST;
-  mae_graph *g = autoencoder ? &s->autoencoder[size] : &s->features[size];
-  if (g->batch != count) {
-    mae_graph_destroy(g);
-    if (autoencoder)
-      MAE_TRY(mae_graph_autoencoder(s->context, s->model, count, s->kept, NULL,
-                                    g));
-    else
-      MAE_TRY(mae_graph_features(s->context, s->model, count, s->feature_kept,
-                                 s->options.block, s->options.final_norm, g));
-  }
-  *out = g;
-  return MAE_OK;
-}
-
-/* Run the graph on one chunk of images. */
-static mae_status run(mae_session *s, bool autoencoder, chunk at,
-                      const float *images, const float *noise,
-                      mae_graph **out) {
-  const mae_config *c = &s->model->config;
-  const int64_t patches = mae_config_patches(c);
-  mae_graph *g;
-  MAE_TRY(graph_for(s, autoencoder, at.count, &g));
-  if (noise) {
-    noise += at.begin * patches;
-  } else {
-    size_t values = (size_t)(at.count * patches);
-    noise = s->noise;
-    if (g->kept == patches) /* nothing to choose: patches stay in order */
-      memset(s->noise, 0, values * sizeof *s->noise);
-    else
-      mae_random_uniform(s->options.seed, 0, (uint64_t)(at.begin * patches),
-                         values, s->noise);
-  }
-  mae_graph_fill(g, images + at.begin * mae_config_image_values(c), noise);
-  MAE_TRY(mae_tape_forward(g->tape));
-  *out = g;
-  return MAE_OK;
-}
-
-static mae_status check_call(const mae_session *session, const float *images,
-                             int64_t n) {
+mae_status mae_session_check_call(const mae_session *session,
+                                  const void *images, int64_t n) {
   MAE_REQUIRE(session);
   MAE_REQUIRE(images);
   if (n < 0)
@@ -158,138 +180,33 @@ static mae_status check_call(const mae_session *session, const float *images,
   return MAE_OK;
 }
 
-/* ----------------------------------------------------------- features --- */
-
-/* tokens [1 + kept, width] -> out [width], the mean of all but the first. */
-static void mean_of_patches(const float *tokens, int64_t kept, int64_t width,
-                            float *out) {
-  memset(out, 0, (size_t)width * sizeof *out);
-  for (int64_t t = 1; t <= kept; t++)
-    for (int64_t i = 0; i < width; i++) out[i] += tokens[t * width + i];
-  for (int64_t i = 0; i < width; i++) out[i] /= (float)kept;
+mae_pass mae_session_pass(const mae_session *s, int64_t begin, int64_t end) {
+  int64_t most = s->options.batch_size, left = end - begin;
+  return (mae_pass){begin, left < most ? left : most};
 }
 
-static void pool_features(const mae_session *s, const mae_graph *g,
-                          float *out) {
-  const int64_t width = s->model->config.embed_dim;
-  const int64_t size = mae_session_feature_size(s);
-  const mae_tensor *tokens = mae_tape_value(g->tape, g->features);
-  for (int64_t b = 0; b < g->batch; b++) {
-    const float *image = tokens->data + b * (1 + g->kept) * width;
-    if (s->options.features == MAE_FEATURES_MEAN)
-      mean_of_patches(image, g->kept, width, out + b * size);
-    else /* the class token, or it and all that follow */
-      memcpy(out + b * size, image, (size_t)size * sizeof *out);
-  }
+int mae_session_slot(const mae_session *s, int64_t count) {
+  return count == s->options.batch_size ? MAE_GRAPH_FULL : MAE_GRAPH_REST;
 }
 
-mae_status mae_session_features(mae_session *session, const float *images,
-                                int64_t n, const float *noise, float *out) {
-  MAE_TRY(check_call(session, images, n));
+const float *mae_session_noise(const mae_session *s, mae_lane *lane,
+                               mae_pass pass, int64_t kept,
+                               const float *noise) {
+  const int64_t patches = mae_config_patches(&s->model->config);
+  if (noise) return noise + pass.begin * patches;
+  size_t values = (size_t)(pass.count * patches);
+  if (kept == patches) /* nothing to choose: patches stay in order */
+    memset(lane->noise, 0, values * sizeof *lane->noise);
+  else
+    mae_random_uniform(s->options.seed, 0, (uint64_t)(pass.begin * patches),
+                       values, lane->noise);
+  return lane->noise;
+}
+
+mae_status mae_session_preprocess(mae_session *session, const mae_image *image,
+                                  float *out) {
+  MAE_TRY(mae_session_check_call(session, image, 1));
   MAE_REQUIRE(out);
-  for (int64_t begin = 0; begin < n;) {
-    chunk at = chunk_at(session, begin, n);
-    mae_graph *g;
-    MAE_TRY(run(session, false, at, images, noise, &g));
-    pool_features(session, g, out + begin * mae_session_feature_size(session));
-    begin += at.count;
-  }
-  return MAE_OK;
-}
-
-/* ------------------------------------------- forward, reconstruction --- */
-
-static void copy_out(float *to, const mae_tensor *from, int64_t image) {
-  int64_t size = mae_tensor_size(from), each = size / from->shape[0];
-  if (to) memcpy(to + image * each, from->data, (size_t)size * sizeof *to);
-}
-
-mae_status mae_session_forward(mae_session *session, const float *images,
-                               int64_t n, const float *noise, double *loss,
-                               float *pred, float *mask) {
-  MAE_TRY(check_call(session, images, n));
-  double sum = 0;
-  for (int64_t begin = 0; begin < n;) {
-    chunk at = chunk_at(session, begin, n);
-    mae_graph *g;
-    MAE_TRY(run(session, true, at, images, noise, &g));
-    copy_out(pred, mae_tape_value(g->tape, g->pred), begin);
-    copy_out(mask, mae_tape_value(g->tape, g->mask), begin);
-    /* Every image has as many removed patches, so chunks weigh by images. */
-    sum += *mae_tape_value(g->tape, g->loss)->data * (double)at.count;
-    begin += at.count;
-  }
-  if (loss) *loss = n ? sum / (double)n : 0;
-  return MAE_OK;
-}
-
-/* One patch of an image. */
-typedef struct patch_view {
-  const mae_config *config;
-  int64_t corner; /* of its first pixel in the image */
-} patch_view;
-
-/* Where value i of a patch, in the order of the prediction (row, column,
- * channel), lies in the image. */
-static int64_t value_at(const patch_view *v, int64_t i) {
-  const mae_config *c = v->config;
-  int64_t channel = i % c->in_chans, pixel = i / c->in_chans;
-  int64_t row = pixel / c->patch_size, column = pixel % c->patch_size;
-  return (channel * c->image_height + row) * c->image_width + column +
-         v->corner;
-}
-
-/* Write the prediction into the image, first undoing the normalisation by the
- * true patch's mean and standard deviation. */
-static void put_patch(const patch_view *v, const float *pred, float *image) {
-  const int64_t n = mae_config_patch_values(v->config);
-  double mean = 0, std = 1;
-  if (v->config->norm_pix_loss) {
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) sum += image[value_at(v, i)];
-    mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-      double d = image[value_at(v, i)] - mean;
-      squares += d * d;
-    }
-    std = sqrt(squares / (double)(n - 1) + 1e-6);
-  }
-  for (int64_t i = 0; i < n; i++)
-    image[value_at(v, i)] = (float)(pred[i] * std + mean);
-}
-
-static void put_predictions(const mae_config *c, const float *pred,
-                            const float *mask, float *image) {
-  const int64_t p = c->patch_size, across = c->image_width / p;
-  for (int64_t l = 0; l < mae_config_patches(c); l++) {
-    if (mask[l] == 0) continue;
-    patch_view view = {c, l / across * p * c->image_width + l % across * p};
-    put_patch(&view, pred + l * mae_config_patch_values(c), image);
-  }
-}
-
-mae_status mae_session_reconstruct(mae_session *session, const float *images,
-                                   int64_t n, const float *noise, float *out,
-                                   float *mask) {
-  MAE_TRY(check_call(session, images, n));
-  MAE_REQUIRE(out);
-  const mae_config *c = &session->model->config;
-  const int64_t values = mae_config_image_values(c);
-  const int64_t patches = mae_config_patches(c);
-  for (int64_t begin = 0; begin < n;) {
-    chunk at = chunk_at(session, begin, n);
-    mae_graph *g;
-    MAE_TRY(run(session, true, at, images, noise, &g));
-    const mae_tensor *removed = mae_tape_value(g->tape, g->mask);
-    const mae_tensor *pred = mae_tape_value(g->tape, g->pred);
-    memmove(out + begin * values, images + begin * values,
-            (size_t)(at.count * values) * sizeof *out);
-    for (int64_t b = 0; b < at.count; b++)
-      put_predictions(c, pred->data + b * patches * mae_config_patch_values(c),
-                      removed->data + b * patches,
-                      out + (begin + b) * values);
-    copy_out(mask, removed, begin);
-    begin += at.count;
-  }
-  return MAE_OK;
+  mae_lane *lane = &session->lanes[0];
+  return mae_preprocess_run(lane->preprocess, lane->context, image, out);
 }

@@ -1,15 +1,30 @@
 #include "nn/transformer_block.h"
 
+#include "autograd/attention_weights.h"
+
+static mae_var qkv(mae_tape *tape, mae_var x, const mae_var *p, float eps) {
+  mae_var a = {MAE_NO_VAR};
+  mae_tape_layer_norm(tape, x, p[MAE_BLOCK_NORM1_WEIGHT],
+                      p[MAE_BLOCK_NORM1_BIAS], eps, &a);
+  mae_tape_linear(tape, a, p[MAE_BLOCK_QKV_WEIGHT], p[MAE_BLOCK_QKV_BIAS],
+                  MAE_ACTIVATION_NONE, &a);
+  return a;
+}
+
+mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads, float eps) {
+  mae_var out = {MAE_NO_VAR};
+  mae_tape_attention_weights(tape, qkv(tape, x, params, eps), num_heads, &out);
+  return out;
+}
+
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float eps) {
   const mae_var *p = params;
   mae_var a = {MAE_NO_VAR}, h = {MAE_NO_VAR}, out = {MAE_NO_VAR};
-  mae_tape_layer_norm(tape, x, p[MAE_BLOCK_NORM1_WEIGHT],
-                      p[MAE_BLOCK_NORM1_BIAS], eps, &a);
-  mae_tape_linear(tape, a, p[MAE_BLOCK_QKV_WEIGHT], p[MAE_BLOCK_QKV_BIAS],
-                  MAE_ACTIVATION_NONE, &a);
-  mae_tape_attention(tape, a, num_heads, &a);
+  mae_tape_attention(tape, qkv(tape, x, p, eps), num_heads, &a);
   mae_tape_linear_add(tape, a, p[MAE_BLOCK_PROJ_WEIGHT],
                       p[MAE_BLOCK_PROJ_BIAS], x, &h);
   mae_tape_layer_norm(tape, h, p[MAE_BLOCK_NORM2_WEIGHT],

@@ -26,5 +26,9 @@ enum {
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float layer_norm_eps);
+/* The attention weights of that block, [B, num_heads, T, T]; forward only. */
+mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads, float layer_norm_eps);
 
 #endif
