@@ -155,10 +155,11 @@ endif
 valgrind: $B/tests
 	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
 
-$B/train_step: bench/train_step.c $B/libmae.a
+$B/train_step $B/features: $B/%: bench/%.c $B/libmae.a
 	$(call say,CC $<)
 	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
-bench: $B/train_step
+bench: $B/train_step $B/features
+	$B/features
 	python3 bench/compare.py $B/train_step
 
 .PHONY: check-suite check-install

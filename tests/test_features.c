@@ -2,6 +2,7 @@
  * (tests/data/make_features.py): blocks, attention weights, other image sizes,
  * fc_norm, f16, lengths of 1, modes.  The bar is 1e-5 relative to the largest
  * value of each tensor. */
+#include "autograd/attention_weights.h"
 #include "base/half.h"
 #include "count_alloc.h"
 #include "golden.h"
@@ -147,6 +148,21 @@ START_TEST(attention_weights) {
   free(last);
   free(out);
   tear_down(&f);
+}
+END_TEST
+
+/* Nothing trained may hang on them. */
+START_TEST(attention_weights_are_forward_only) {
+  const int64_t shape[] = {1, 3, 12};
+  mae_context *context = make_context(1, MAE_ISA_AUTO);
+  mae_tape *tape;
+  mae_var x, out;
+  ASSERT_OK(mae_tape_create(context, &tape));
+  ASSERT_OK(mae_tape_input(tape, 3, shape, 1, &x));
+  ASSERT_FAILS(mae_tape_attention_weights(tape, x, 2, &out),
+               MAE_ERROR_INVALID_ARGUMENT, "forward only");
+  mae_tape_destroy(tape);
+  mae_context_destroy(context);
 }
 END_TEST
 
@@ -637,6 +653,7 @@ Suite *features_suite(void) {
   tcase_add_loop_test(tc, all_blocks_at_once, 0, 4);
   tcase_add_loop_test(tc, blocks_in_order_asked, 0, 4);
   tcase_add_loop_test(tc, attention_weights, 0, 4);
+  tcase_add_test(tc, attention_weights_are_forward_only);
   tcase_add_loop_test(tc, session_of_another_size, 0, 4);
   tcase_add_loop_test(tc, resized_model, 0, 2);
   tcase_add_loop_test(tc, resize_to_the_same_changes_nothing, 0, 2);
