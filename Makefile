@@ -2,6 +2,7 @@
 # `make install` installs.  Variables:
 #   BLAS=openblas|blis    CBLAS provider
 #   JSON=none ZLIB=none   leave out checkpoints / the IDX reader
+#   JPEG=none PNG=none WEBP=none            leave out an image decoder
 #   SANITIZE=address,undefined | thread     build with a sanitizer
 #   PREFIX, DESTDIR, CC, CFLAGS             as usual
 #   V=1                   show whole command lines
@@ -20,6 +21,9 @@ LIBDIR   ?= $(PREFIX)/lib
 BLAS     ?= openblas
 JSON     ?= jansson
 ZLIB     ?= zlib
+JPEG     ?= libjpeg
+PNG      ?= libpng
+WEBP     ?= libwebp
 SANITIZE ?=
 PKG_CONFIG ?= pkg-config
 
@@ -40,16 +44,15 @@ else
   $(error BLAS is openblas or blis, not $(BLAS))
 endif
 
-ifneq ($(shell $(PKG_CONFIG) --exists $(JSON) 2>/dev/null && echo yes),)
-  OPT_CFLAGS  += $(shell $(PKG_CONFIG) --cflags $(JSON)) -DMAE_HAVE_JSON
-  OPT_LIBS    += $(shell $(PKG_CONFIG) --libs $(JSON))
-  PC_REQUIRES += $(JSON)
+# optional NAME,PACKAGE: use a library that pkg-config finds.
+define optional
+ifneq ($(shell $(PKG_CONFIG) --exists $(2) 2>/dev/null && echo yes),)
+  OPT_CFLAGS  += $$(shell $(PKG_CONFIG) --cflags $(2)) -DMAE_HAVE_$(1)
+  OPT_LIBS    += $$(shell $(PKG_CONFIG) --libs $(2))
+  PC_REQUIRES += $(2)
 endif
-ifneq ($(shell $(PKG_CONFIG) --exists $(ZLIB) 2>/dev/null && echo yes),)
-  OPT_CFLAGS  += $(shell $(PKG_CONFIG) --cflags $(ZLIB)) -DMAE_HAVE_ZLIB
-  OPT_LIBS    += $(shell $(PKG_CONFIG) --libs $(ZLIB))
-  PC_REQUIRES += $(ZLIB)
-endif
+endef
+$(foreach name,JSON ZLIB JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)

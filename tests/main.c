@@ -9,6 +9,7 @@ int main(void) {
   srunner_add_suite(runner, tape_suite());
   srunner_add_suite(runner, safetensors_suite());
   srunner_add_suite(runner, idx_suite());
+  srunner_add_suite(runner, image_suite());
   srunner_add_suite(runner, preprocess_suite());
   srunner_add_suite(runner, model_suite());
   srunner_add_suite(runner, parity_suite());

@@ -9,6 +9,7 @@ Suite *ops_suite(void);         /* each operation: values and gradients */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
 Suite *safetensors_suite(void); /* the file format */
 Suite *idx_suite(void);
+Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */

@@ -91,10 +91,10 @@ static void for_each_golden(case_check check) {
 static void assert_equal(const resize_case *r, const uint8_t *want,
                          const float *got) {
   for (size_t i = 0; i < out_size(r); i++)
-    ck_assert_msg(got[i] == (float)want[i] / 255.0f,
-                  "%dx%dx%d to %dx%dx%d, value %zu: %g instead of %d", r->width,
-                  r->height, r->channels, r->out_width, r->out_height, r->chans,
-                  i, (double)got[i] * 255, want[i]);
+    if (!(got[i] == (float)want[i] / 255.0f))
+      ck_abort_msg("%dx%dx%d to %dx%dx%d, value %zu: %g instead of %d",
+                   r->width, r->height, r->channels, r->out_width,
+                   r->out_height, r->chans, i, (double)got[i] * 255, want[i]);
 }
 
 static void check_values(const resize_case *r, const uint8_t *want) {
@@ -177,8 +177,10 @@ static void check_normalised(const resize_case *r, const uint8_t *want) {
     const float v = (float)want[i] / 255.0f;
     const float mean = r->chans == 1 ? 0.449f : r->chans == 4 ? 0.5f : rgb[0][c];
     const float std = r->chans == 1 ? 0.226f : r->chans == 4 ? 0.5f : rgb[1][c];
-    ck_assert_float_eq(imagenet[i], (v - mean) / std);
-    ck_assert_float_eq(given[i], (v - own[0][c]) / own[1][c]);
+    if (imagenet[i] != (v - mean) / std ||
+        given[i] != (v - own[0][c]) / own[1][c])
+      ck_abort_msg("channel %zu: %g and %g", c, (double)imagenet[i],
+                   (double)given[i]);
   }
   free(imagenet);
   free(given);
@@ -248,7 +250,9 @@ START_TEST(extreme_aspect) {
   for (int down = 0; down < 2; down++) {
     const mae_image image = {strip, down ? 1 : 65536, down ? 65536 : 1, 1, 0};
     ASSERT_OK(mae_preprocess_run(p, context, &image, out));
-    for (int i = 0; i < 224 * 224; i++) ck_assert_float_eq(out[i], 0.2f);
+    int wrong = 0;
+    for (int i = 0; i < 224 * 224; i++) wrong += out[i] != 0.2f;
+    ck_assert_int_eq(wrong, 0);
   }
   mae_preprocess_destroy(p);
   mae_context_destroy(context);

@@ -348,6 +348,21 @@ typedef struct mae_image {
   ptrdiff_t stride; /* bytes from row to row; 0: width * channels; may be < 0 */
 } mae_image;
 
+/* Decode a JPEG, PNG or still WebP file, told by its first bytes, into 8-bit
+ * grey, RGB or RGBA (PNG and WebP with transparency) of the library's own
+ * memory (mae_image_free).  CMYK becomes RGB, of 16 bits the upper 8 are kept;
+ * colour profiles and EXIF orientation are not applied (as in Pillow and
+ * torchvision).  Thread safe.  MAE_ERROR_FORMAT: corrupt, truncated, of none
+ * of these kinds, above 1 GiB, or of more than 178956970 pixels (Pillow's
+ * limit) or 65536 a side; MAE_ERROR_UNSUPPORTED: its decoder was left out of
+ * this build, an animation, or a JPEG of unusual colours. */
+MAE_API mae_status mae_image_load(const char *path, mae_image *image);
+/* The same of a file's size bytes in memory. */
+MAE_API mae_status mae_image_decode(const void *data, size_t size,
+                                    mae_image *image);
+/* Frees what the two calls above filled in, and zeroes it. */
+MAE_API void mae_image_free(mae_image *image);
+
 /* ------------------------------------------------------------ session --- */
 
 /* Inference on a model: features, predictions, reconstructions.  Holds the

@@ -6,12 +6,22 @@
  * where every column is alike.  Both round to 8 bits. */
 #include "kernels/simd.h"
 
-typedef uint8_t vb __attribute__((vector_size(LANES)));
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
+/* LANES bytes as numbers.  gcc makes __builtin_convertvector of them byte by
+ * byte. */
 static inline vi widen(const uint8_t *p) {
-  vb v;
+#if defined(__AVX512F__)
+  return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+  return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+  uint8_t v __attribute__((vector_size(LANES)));
   memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, vi);
+#endif
 }
 
 static inline vi vi_load(const int32_t *p) {

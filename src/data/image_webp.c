@@ -1,0 +1,66 @@
+/* Still WebP by libwebp: RGB, or RGBA when the file has alpha. */
+#include "data/image.h"
+
+#ifdef MAE_HAVE_WEBP
+
+#include <stdbool.h>
+
+#include <webp/decode.h>
+
+static mae_status bad(const mae_encoded *in, VP8StatusCode code) {
+  switch (code) {
+    case VP8_STATUS_OUT_OF_MEMORY:
+      return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "%s: no memory to decode it",
+                      in->name);
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+    case VP8_STATUS_SUSPENDED:
+      return mae_fail(MAE_ERROR_FORMAT, "%s: the WebP is truncated", in->name);
+    default:
+      return mae_fail(MAE_ERROR_FORMAT, "%s: a corrupt WebP (libwebp's %d)",
+                      in->name, (int)code);
+  }
+}
+
+/* The size in the RIFF header, which libwebp trusts the file to reach. */
+static bool is_whole(const mae_encoded *in) {
+  const uint8_t *b = in->data + 4;
+  const uint64_t size = (uint64_t)b[3] << 24 | b[2] << 16 | b[1] << 8 | b[0];
+  return in->size >= size + 8;
+}
+
+static mae_status decode_into(const mae_encoded *in, const mae_image *image) {
+  WebPDecoderConfig config;
+  if (!WebPInitDecoderConfig(&config))
+    return mae_fail(MAE_ERROR_UNSUPPORTED, "another libwebp than built for");
+  config.output.colorspace = image->channels == 4 ? MODE_RGBA : MODE_RGB;
+  config.output.is_external_memory = 1;
+  config.output.u.RGBA.rgba = (uint8_t *)image->data;
+  config.output.u.RGBA.stride = (int)image->stride;
+  config.output.u.RGBA.size = (size_t)image->stride * (size_t)image->height;
+  VP8StatusCode code = WebPDecode(in->data, in->size, &config);
+  return code == VP8_STATUS_OK ? MAE_OK : bad(in, code);
+}
+
+mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
+  WebPBitstreamFeatures features;
+  VP8StatusCode code = WebPGetFeatures(in->data, in->size, &features);
+  if (code != VP8_STATUS_OK) return bad(in, code);
+  if (!is_whole(in)) return bad(in, VP8_STATUS_NOT_ENOUGH_DATA);
+  if (features.has_animation)
+    return mae_fail(MAE_ERROR_UNSUPPORTED, "%s: an animated WebP", in->name);
+  MAE_TRY(mae_image_begin(in->name, features.width, features.height,
+                          features.has_alpha ? 4 : 3, image));
+  mae_status status = decode_into(in, image);
+  if (status != MAE_OK) mae_image_free(image);
+  return status;
+}
+
+#else
+
+mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
+  (void)image;
+  return mae_fail(MAE_ERROR_UNSUPPORTED,
+                  "%s: this libmae was built without WebP", in->name);
+}
+
+#endif
