@@ -1,7 +1,8 @@
 # libmae.  `make demo` shows it at work, `make check` tests it, `make` builds,
 # `make install` installs.  Variables:
 #   BLAS=openblas|blis    CBLAS provider
-#   JSON=none ZLIB=none   leave out checkpoints / the IDX reader
+#   JSON=none             leave out checkpoints and safetensors files
+#   ZLIB=none ZIP=none    leave out the IDX reader / PyTorch's files
 #   JPEG=none PNG=none WEBP=none            leave out an image decoder
 #   SANITIZE=address,undefined | thread     build with a sanitizer
 #   PREFIX, DESTDIR, CC, CFLAGS             as usual
@@ -21,6 +22,7 @@ LIBDIR   ?= $(PREFIX)/lib
 BLAS     ?= openblas
 JSON     ?= jansson
 ZLIB     ?= zlib
+ZIP      ?= libzip
 JPEG     ?= libjpeg
 PNG      ?= libpng
 WEBP     ?= libwebp
@@ -52,7 +54,7 @@ ifneq ($(shell $(PKG_CONFIG) --exists $(2) 2>/dev/null && echo yes),)
   PC_REQUIRES += $(2)
 endif
 endef
-$(foreach name,JSON ZLIB JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
+$(foreach name,JSON ZLIB ZIP JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)

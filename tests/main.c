@@ -8,6 +8,9 @@ int main(void) {
   srunner_add_suite(runner, ops_suite());
   srunner_add_suite(runner, tape_suite());
   srunner_add_suite(runner, safetensors_suite());
+  srunner_add_suite(runner, pickle_suite());
+  srunner_add_suite(runner, torch_file_suite());
+  srunner_add_suite(runner, import_suite());
   srunner_add_suite(runner, idx_suite());
   srunner_add_suite(runner, image_suite());
   srunner_add_suite(runner, preprocess_suite());

@@ -8,6 +8,9 @@ Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
 Suite *ops_suite(void);         /* each operation: values and gradients */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
 Suite *safetensors_suite(void); /* the file format */
+Suite *pickle_suite(void);      /* the restricted unpickler */
+Suite *torch_file_suite(void);  /* archives of torch.save */
+Suite *import_suite(void);      /* other people's weights; export */
 Suite *idx_suite(void);
 Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */

@@ -156,7 +156,7 @@ START_TEST(from_files) {
 }
 END_TEST
 
-/* --------------------------------------------------------------- hostile --- */
+/* --------------------------------------------------------------- hostile -- */
 
 /* Decode from a block of just this size, so that ASan sees reads beyond. */
 static mae_status decode_copy(const uint8_t *data, size_t size) {
@@ -174,8 +174,8 @@ static mae_status decode_copy(const uint8_t *data, size_t size) {
 START_TEST(truncated) {
   for (int i = 0; i < record_count; i++) {
     const record *r = &records[i];
-    for (size_t size = 0; r->status == MAE_OK && size < (size_t)r->size;
-         size++) {
+    if (r->status != MAE_OK) continue;
+    for (size_t size = 0; size < (size_t)r->size; size++) {
       mae_status status = decode_copy(r->data, size);
       if (status != MAE_ERROR_FORMAT)
         ck_abort_msg("%s of %zu bytes: %s", r->name, size,

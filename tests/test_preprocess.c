@@ -175,8 +175,9 @@ static void check_normalised(const resize_case *r, const uint8_t *want) {
   for (size_t i = 0; i < out_size(r); i++) {
     const size_t c = i / plane;
     const float v = (float)want[i] / 255.0f;
-    const float mean = r->chans == 1 ? 0.449f : r->chans == 4 ? 0.5f : rgb[0][c];
-    const float std = r->chans == 1 ? 0.226f : r->chans == 4 ? 0.5f : rgb[1][c];
+    const bool grey = r->chans == 1, other = r->chans == 4;
+    const float mean = grey ? 0.449f : other ? 0.5f : rgb[0][c];
+    const float std = grey ? 0.226f : other ? 0.5f : rgb[1][c];
     if (imagenet[i] != (v - mean) / std ||
         given[i] != (v - own[0][c]) / own[1][c])
       ck_abort_msg("channel %zu: %g and %g", c, (double)imagenet[i],

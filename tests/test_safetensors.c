@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "count_alloc.h"
 #include "io/safetensors.h"
 #include "suites.h"
 
@@ -393,6 +395,70 @@ START_TEST(deep_nesting) {
 }
 END_TEST
 
+/* A header of this begin, so many repetitions and this end. */
+static void put_repeated(const char *path, const char *begin, const char *more,
+                         size_t times, const char *end) {
+  const size_t each = strlen(more);
+  const size_t room = strlen(begin) + times * each + strlen(end);
+  char *bytes = malloc(8 + room), *at = bytes + 8;
+  memcpy(bytes, &(uint64_t){room}, 8);
+  at = mempcpy(at, begin, strlen(begin));
+  for (size_t i = 0; i < times; i++) at = mempcpy(at, more, each);
+  memcpy(at, end, strlen(end));
+  put_file(path, bytes, 8 + room);
+  free(bytes);
+}
+
+/* Opening it within so much more memory must be refused for what it holds. */
+static void assert_refused_within(const char *path, size_t bytes,
+                                  const char *word) {
+  assert_fails(open_and_close(path), MAE_ERROR_FORMAT, word);
+  size_t pages = 0;
+  FILE *statm = fopen("/proc/self/statm", "r");
+  if (statm && fscanf(statm, "%zu", &pages) != 1) pages = 0;
+  if (statm) fclose(statm);
+  if (count_alloc_calls() < 0 || !pages) return; /* a sanitizer, valgrind */
+  pid_t child = fork();
+  ck_assert_int_ge(child, 0);
+  if (child == 0) {
+    const rlim_t most = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
+    const struct rlimit limit = {most, most};
+    mae_safetensors *file;
+    if (setrlimit(RLIMIT_AS, &limit)) _exit(2);
+    _exit(mae_safetensors_open(path, &file) == MAE_ERROR_FORMAT ? 0 : 1);
+  }
+  int outcome = 0;
+  ck_assert_int_eq(waitpid(child, &outcome, 0), child);
+  ck_assert_int_eq(outcome, 0);
+}
+
+/* The largest headers that are looked at, of what takes the most memory. */
+START_TEST(giant_headers) {
+  enum { LIMIT = 256 << 20 };
+  file_path path = in_folder("giant_headers");
+  put_repeated(path.text, "{\"x\":[", "[],", 262000, "0]}");
+  assert_refused_within(path.text, LIMIT, "x");
+  put_repeated(path.text, "{\"x\":[", "{},", 262000, "0]}");
+  assert_refused_within(path.text, LIMIT, "x");
+  put_repeated(path.text, "{\"x\":[", "0,", 1000000, "0]}");
+  assert_refused_within(path.text, LIMIT, "x");
+  put_repeated(path.text, "{\"x\":[", "\"\",", 1000000, "0]}");
+  assert_refused_within(path.text, LIMIT, "x");
+  put_repeated(path.text, "{\"x\":\"", "xxxxxxxx", 2000000, "\"}");
+  assert_refused_within(path.text, LIMIT, "x");
+  put_repeated(path.text, "{\"x\":[", "[],", 263000, "0]}");
+  assert_refused_within(path.text, LIMIT, "more items");
+  put_repeated(path.text, "{\"x\":[", "0,", 1050000, "0]}");
+  assert_refused_within(path.text, LIMIT, "more items");
+  put_repeated(path.text, "{\"x\":\"", "xxxxxxxx", 3000000, "\"}");
+  assert_refused_within(path.text, LIMIT, "beyond any model's");
+  /* what stands in quotes counts for nothing */
+  put_repeated(path.text, "{\"__metadata__\":{\"\\\"", "[,{\\\"", 300000,
+               "\":\"\"}}");
+  ck_assert_int_eq(open_and_close(path.text), MAE_OK);
+}
+END_TEST
+
 START_TEST(many_tensors) {
   enum { N = 20000 };
   file_path path = in_folder("many_tensors");
@@ -674,6 +740,7 @@ static void add_reading(TCase *tests) {
                       sizeof MALFORMED / sizeof *MALFORMED);
   tcase_add_test(tests, header_size);
   tcase_add_test(tests, deep_nesting);
+  tcase_add_test(tests, giant_headers);
   tcase_add_test(tests, many_tensors);
   tcase_add_test(tests, truncated_anywhere);
   tcase_add_test(tests, truncated_while_open);

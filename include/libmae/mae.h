@@ -335,8 +335,110 @@ MAE_API mae_tensor *mae_model_find(const mae_model *model, const char *name);
  * metadata.  The old file is replaced only once the new one is safely on
  * disk; on any error the old one stays as it was. */
 MAE_API mae_status mae_model_save(const mae_model *model, const char *path);
-/* Reads files of mae_model_save and mae_trainer_save. */
+/* mae_model_import with neither options nor report. */
 MAE_API mae_status mae_model_load(const char *path, mae_model **model);
+
+/* ------------------------------------------- other people's weights --- */
+
+/* Files that mae_model_import opens and mae_model_export writes:
+ *  - safetensors of this library (also a trainer's checkpoint), of Hugging
+ *    Face transformers (ViTMAE, ViT) and of timm (Vision Transformers with a
+ *    class token, such as vit_base_patch16_224.mae);
+ *  - PyTorch's .pth, .pt and .bin since torch 1.6, with the names of the
+ *    official code, of timm or of transformers: the state dict itself, or
+ *    under "model", "state_dict", "model_state_dict" or "model_state".
+ *
+ * The pickle in a PyTorch file is read by a restricted reader that builds no
+ * objects: whatever is not part of a tensor state dict is refused with its
+ * opcode named (MAE_ERROR_FORMAT).  Full training checkpoints of the official
+ * code hold an argparse.Namespace and are refused hence; strip one in Python:
+ *     torch.save({"model": torch.load(old, weights_only=False)["model"]}, new)
+ *
+ * Tensors may be f32, f16, bf16 or f64; in memory all are f32.  The config is
+ * told by the shapes.  A file without decoder gives a model without, whose
+ * head, if any, is kept ("fc_norm" in the file: global_pool). */
+typedef enum mae_layout {
+  MAE_LAYOUT_OFFICIAL = 0,    /* names of facebookresearch/mae, and timm's */
+  MAE_LAYOUT_HUGGING_FACE = 1 /* names of transformers' ViTMAE and ViT */
+} mae_layout;
+
+/* "What the file says" below: the metadata of this library's files, or the
+ * config.json beside a file with Hugging Face's names. */
+typedef struct mae_load_options {
+  size_t struct_size;
+  int32_t map; /* 1: map a safetensors file and use its f32 tensors where they
+                  lie, each page read when first used and copied only if
+                  written; their data is then 4-byte aligned, no more.  The
+                  file must not be changed in place while the model lives
+                  (replacing it, as saving does, is no harm).  Tensors of
+                  another type, split ones (Hugging Face's query, key and
+                  value) and PyTorch's files are read.  default 0: read all */
+  int32_t image_height, image_width; /* 0 (default): the file's; else positions
+                                        are interpolated, mae_model_resize */
+  int32_t grid_height, grid_width; /* patches down and across in the file's
+                                      position table; 0 (default): what the
+                                      file says, else a square */
+  int32_t num_heads; /* 0 (default): what the file says, else as many as the
+                        official model of that width, else one per 64 */
+  int32_t decoder_num_heads; /* 0 (default): what the file says, else 16 */
+  int32_t norm_pix_loss; /* -1 (default): what the file says, else 1 */
+  double layer_norm_eps; /* 0 (default): what the file says, else 1e-6
+                            (official, timm) or 1e-12 (Hugging Face) */
+} mae_load_options;
+
+MAE_API void mae_load_options_init(mae_load_options *options,
+                                   size_t struct_size);
+
+/* What became of the tensors of a file.  Belongs to the caller. */
+typedef struct mae_load_report mae_load_report;
+
+typedef enum mae_load_finding {
+  MAE_LOAD_MISSING = 0,  /* "NAME": the model needs it, the file lacks it */
+  MAE_LOAD_EXTRA = 1,    /* "NAME": in the file, and not used */
+  MAE_LOAD_MISSHAPEN = 2 /* "NAME: [2, 3], expected [3, 3]", or a type that is
+                            no real number */
+} mae_load_finding;
+
+/* path: such a file, or a folder with model.safetensors or pytorch_model.bin
+ * (and, for Hugging Face's names, config.json) in it.  options and report may
+ * be NULL.  A report is made on success and on MAE_ERROR_MISMATCH through
+ * missing, misshapen or extra tensors; on other failures it is left as it was.
+ * Names in it are spelt as the file's.  Extra tensors are no failure unless
+ * they belong to a computation this library does not do, as one more tensor
+ * in a block would.
+ * MAE_ERROR_NOT_FOUND, MAE_ERROR_IO; MAE_ERROR_FORMAT: a malformed file or
+ * config.json; MAE_ERROR_MISMATCH: a sound file, but no such model, or sizes
+ * that need num_heads or the grid from the options; MAE_ERROR_UNSUPPORTED:
+ * built without the JSON or zip library that it needs, or a config.json of
+ * another kind of model. */
+MAE_API mae_status mae_model_import(const char *path,
+                                    const mae_load_options *options,
+                                    mae_model **model,
+                                    mae_load_report **report);
+
+MAE_API void mae_load_report_destroy(mae_load_report *report);
+MAE_API int32_t mae_load_report_count(const mae_load_report *report,
+                                      mae_load_finding finding);
+/* Line i of a kind, lent by the report; NULL out of range. */
+MAE_API const char *mae_load_report_item(const mae_load_report *report,
+                                         mae_load_finding finding, int32_t i);
+MAE_API mae_layout mae_load_report_layout(const mae_load_report *report);
+/* "safetensors" or "pytorch"; static storage. */
+MAE_API const char *mae_load_report_format(const mae_load_report *report);
+/* Bytes of weights used in place, in the mapped file. */
+MAE_API int64_t mae_load_report_mapped_bytes(const mae_load_report *report);
+
+/* Write a model for others, crash-safe as mae_model_save.  Official naming: a
+ * safetensors file as mae_model_save's.  Hugging Face naming: path is a folder
+ * (made if missing, its parent not) that gets model.safetensors and
+ * config.json, for from_pretrained of ViTMAEForPreTraining, or of ViTMAEModel
+ * without a decoder; or, when it ends in ".safetensors", that one file.  In
+ * f16 values are rounded to nearest.  mae_model_import reads all of them;
+ * after f32 it has the same bits.
+ * MAE_ERROR_UNSUPPORTED: global_pool or a head under Hugging Face's naming;
+ * MAE_ERROR_INVALID_ARGUMENT: f16 and a value beyond its range. */
+MAE_API mae_status mae_model_export(const mae_model *model, mae_layout layout,
+                                    mae_dtype dtype, const char *path);
 
 /* ------------------------------------------------------------- images --- */
 

@@ -133,30 +133,43 @@ mae_status mae_checkpoint_config(const mae_safetensors *file,
 
 /* -------------------------------------------------------------- files --- */
 
+mae_status mae_checkpoint_write_as(const char *path, mae_dtype dtype,
+                                   const mae_config *config,
+                                   const mae_safetensors_entry *entries,
+                                   int32_t n_entries,
+                                   const mae_safetensors_text *metadata,
+                                   int32_t n_metadata) {
+  char values[CONFIG_TEXTS][32];
+  int32_t n_texts = CONFIG_TEXTS + n_metadata;
+  mae_safetensors_text *texts = mae_calloc((size_t)n_texts, sizeof *texts);
+  if (!texts) return MAE_ERROR_OUT_OF_MEMORY;
+  write_config(config, values, texts);
+  for (int32_t i = 0; i < n_metadata; i++)
+    texts[CONFIG_TEXTS + i] = metadata[i];
+  mae_status status = mae_safetensors_write_as(path, dtype, entries, n_entries,
+                                               texts, n_texts);
+  free(texts);
+  return status;
+}
+
 mae_status mae_checkpoint_write(const char *path, const mae_model *model,
                                 const mae_safetensors_entry *entries,
                                 int32_t n_entries,
                                 const mae_safetensors_text *metadata,
                                 int32_t n_metadata) {
-  char values[CONFIG_TEXTS][32];
   int32_t n_tensors = model->n_params + n_entries;
-  int32_t n_texts = CONFIG_TEXTS + n_metadata;
-  mae_safetensors_entry *tensors = mae_calloc((size_t)n_tensors, sizeof *tensors);
-  mae_safetensors_text *texts = mae_calloc((size_t)n_texts, sizeof *texts);
-  mae_status status = MAE_ERROR_OUT_OF_MEMORY;
-  if (tensors && texts) {
-    for (int32_t i = 0; i < model->n_params; i++)
-      tensors[i] = (mae_safetensors_entry){model->params[i].name,
-                                           &model->params[i].value};
-    for (int32_t i = 0; i < n_entries; i++)
-      tensors[model->n_params + i] = entries[i];
-    write_config(&model->config, values, texts);
-    for (int32_t i = 0; i < n_metadata; i++)
-      texts[CONFIG_TEXTS + i] = metadata[i];
-    status = mae_safetensors_write(path, tensors, n_tensors, texts, n_texts);
-  }
+  mae_safetensors_entry *tensors =
+      mae_calloc((size_t)n_tensors, sizeof *tensors);
+  if (!tensors) return MAE_ERROR_OUT_OF_MEMORY;
+  for (int32_t i = 0; i < model->n_params; i++)
+    tensors[i] = (mae_safetensors_entry){model->params[i].name,
+                                         &model->params[i].value};
+  for (int32_t i = 0; i < n_entries; i++)
+    tensors[model->n_params + i] = entries[i];
+  mae_status status =
+      mae_checkpoint_write_as(path, MAE_DTYPE_F32, &model->config, tensors,
+                              n_tensors, metadata, n_metadata);
   free(tensors);
-  free(texts);
   return status;
 }
 
@@ -164,41 +177,4 @@ mae_status mae_model_save(const mae_model *model, const char *path) {
   MAE_REQUIRE(model);
   MAE_REQUIRE(path);
   return mae_checkpoint_write(path, model, NULL, 0, NULL, 0);
-}
-
-/* Check every shape before memory is taken, so that a config that lies about
- * the file costs nothing. */
-static mae_status read_params(const mae_safetensors *file, mae_model *model) {
-  for (int32_t i = 0; i < model->n_params; i++)
-    MAE_TRY(mae_safetensors_check(file, model->params[i].name,
-                                  &model->params[i].value));
-  MAE_TRY(mae_model_allocate(model));
-  for (int32_t i = 0; i < model->n_params; i++)
-    MAE_TRY(mae_safetensors_read(file, model->params[i].name,
-                                 &model->params[i].value));
-  return MAE_OK;
-}
-
-static mae_status load(const mae_safetensors *file, mae_model **out) {
-  mae_config config;
-  MAE_TRY(mae_checkpoint_config(file, &config));
-  mae_model *model;
-  MAE_TRY(mae_model_describe(&config, &model));
-  mae_status status = read_params(file, model);
-  if (status != MAE_OK) {
-    mae_model_destroy(model);
-    return status;
-  }
-  *out = model;
-  return MAE_OK;
-}
-
-mae_status mae_model_load(const char *path, mae_model **model) {
-  MAE_REQUIRE(path);
-  MAE_REQUIRE(model);
-  mae_safetensors *file;
-  MAE_TRY(mae_safetensors_open(path, &file));
-  mae_status status = load(file, model);
-  mae_safetensors_close(file);
-  return status;
 }

@@ -12,6 +12,14 @@ mae_status mae_checkpoint_write(const char *path, const mae_model *model,
                                 const mae_safetensors_text *metadata,
                                 int32_t n_metadata);
 
+/* Tensors rounded to this type, with the config and texts in the metadata. */
+mae_status mae_checkpoint_write_as(const char *path, mae_dtype dtype,
+                                   const mae_config *config,
+                                   const mae_safetensors_entry *entries,
+                                   int32_t n_entries,
+                                   const mae_safetensors_text *metadata,
+                                   int32_t n_metadata);
+
 /* The checked config in the metadata. */
 mae_status mae_checkpoint_config(const mae_safetensors *file,
                                  mae_config *config);

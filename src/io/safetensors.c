@@ -8,29 +8,29 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/half.h"
 #include "io/atomic_file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "safetensors files are little-endian");
 
-/* The format's own limit on its header. */
-enum { MOST_HEADER = 100000000 };
-
-static const struct dtype {
-  const char *name;
-  int64_t bytes;
-} dtypes[] = {{"F32", 4},  {"F64", 8},     {"F16", 2},    {"BF16", 2},
-              {"I64", 8},  {"I32", 4},     {"I16", 2},    {"I8", 1},
-              {"U64", 8},  {"U32", 4},     {"U16", 2},    {"U8", 1},
-              {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+/* The format allows 100 MB, of which a parser would make gigabytes.  These are
+ * far beyond any model's header and bound the memory to some 200 MB. */
+enum {
+  MOST_HEADER = 16 << 20,
+  MOST_CONTAINERS = 1 << 18,
+  MOST_ITEMS = 1 << 20,
+  MOST_DEPTH = 8
+};
 
 /* Position and shape of a tensor, checked against the file. */
 typedef struct entry {
   const char *name; /* lent by the header */
-  bool is_f32;
+  mae_element element;
   int64_t begin, end; /* in the data */
   int64_t ndim, shape[MAE_MAX_DIMS];
 } entry;
@@ -68,20 +68,45 @@ static mae_status read_at(const mae_safetensors *file, int64_t offset,
   return MAE_OK;
 }
 
+/* Count what the parser would take memory for, before it does. */
+static mae_status check_header(const mae_safetensors *file, const char *text,
+                               size_t size) {
+  int64_t containers = 0, items = 0, depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < size; i++) {
+    const char c = text[i];
+    if (c == '"') quoted = !quoted;
+    if (quoted) {
+      if (c == '\\') i++;
+      continue;
+    }
+    if (c == '{' || c == '[') containers++, depth++;
+    if (c == '}' || c == ']') depth--;
+    if (c == ',') items++;
+    if (depth > MOST_DEPTH)
+      return bad(file, "malformed header: its depth of nesting", NULL);
+    if (containers > MOST_CONTAINERS || items > MOST_ITEMS)
+      return bad(file, "a header of more items than any model's", NULL);
+  }
+  return MAE_OK;
+}
+
 static mae_status read_header(mae_safetensors *file, int64_t file_bytes) {
   uint64_t size = 0;
   if (file_bytes < (int64_t)sizeof size)
     return bad(file, "too short for a safetensors file", NULL);
   MAE_TRY(read_at(file, 0, &size, sizeof size));
-  if (size < 2 || size > MOST_HEADER ||
-      size > (uint64_t)file_bytes - sizeof size)
+  if (size < 2 || size > (uint64_t)file_bytes - sizeof size)
     return bad(file, "the header's size does not fit the file", NULL);
+  if (size > MOST_HEADER)
+    return bad(file, "the header's size is beyond any model's", NULL);
   file->data_begin = (int64_t)(sizeof size + size);
   file->data_bytes = file_bytes - file->data_begin;
   char *text = mae_calloc(1, (size_t)size);
   if (!text) return MAE_ERROR_OUT_OF_MEMORY;
   mae_status status = read_at(file, sizeof size, text, (int64_t)size);
   json_error_t error;
+  if (status == MAE_OK) status = check_header(file, text, (size_t)size);
   if (status == MAE_OK) {
     file->header =
         json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
@@ -115,24 +140,20 @@ static bool number_at(const json_t *array, size_t i, int64_t *out) {
   return true;
 }
 
-static int64_t dtype_bytes(const char *name) {
-  for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-    if (name && !strcmp(dtypes[i].name, name)) return dtypes[i].bytes;
-  return 0;
-}
-
 static mae_status read_entry(const mae_safetensors *file, const char *name,
                              const json_t *value, entry *e) {
   const char *dtype = json_string_value(json_object_get(value, "dtype"));
   const json_t *shape = json_object_get(value, "shape");
   const json_t *offsets = json_object_get(value, "data_offsets");
-  int64_t bytes = dtype_bytes(dtype);
+  const mae_element element = mae_element_find(dtype);
   if (json_object_size(value) != 3 || !dtype || !json_is_array(shape) ||
       json_array_size(offsets) != 2)
     return bad(file, "an entry is not dtype, shape and data_offsets", name);
-  if (!bytes) return bad(file, "a dtype the format does not have", name);
+  if (element == MAE_ELEMENTS)
+    return bad(file, "a dtype the format does not have", name);
+  int64_t bytes = mae_element_bytes(element);
   *e = (entry){.name = name,
-               .is_f32 = !strcmp(dtype, "F32"),
+               .element = element,
                .ndim = (int64_t)json_array_size(shape)};
   for (size_t i = 0; i < json_array_size(shape); i++) {
     int64_t dim;
@@ -240,6 +261,33 @@ const char *mae_safetensors_name(const mae_safetensors *file, int32_t i) {
   return file->entries[i].name;
 }
 
+mae_safetensors_info mae_safetensors_info_at(const mae_safetensors *file,
+                                             int32_t i) {
+  const entry *e = &file->entries[i];
+  mae_safetensors_info info = {.element = e->element,
+                               .ndim = e->ndim,
+                               .offset = file->data_begin + e->begin,
+                               .bytes = e->end - e->begin};
+  memcpy(info.shape, e->shape, sizeof info.shape);
+  return info;
+}
+
+mae_status mae_safetensors_bytes(const mae_safetensors *file, int64_t offset,
+                                 void *into, int64_t size) {
+  return read_at(file, offset, into, size);
+}
+
+mae_status mae_safetensors_map(const mae_safetensors *file, void **mapping,
+                               size_t *bytes) {
+  const size_t size = (size_t)(file->data_begin + file->data_bytes);
+  void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_NORESERVE, file->fd, 0);
+  if (at == MAP_FAILED) return mae_io_fail("map", file->path, errno);
+  *mapping = at;
+  *bytes = size;
+  return MAE_OK;
+}
+
 static const entry *find(const mae_safetensors *file, const char *name) {
   entry key = {.name = name};
   return bsearch(&key, file->entries, (size_t)file->count, sizeof key, by_name);
@@ -251,7 +299,7 @@ mae_status mae_safetensors_shape(const mae_safetensors *file, const char *name,
   if (!e)
     return mae_fail(MAE_ERROR_MISMATCH, "%s has no tensor \"%.100s\"",
                     file->path, name);
-  if (!e->is_f32 || e->ndim > MAE_MAX_DIMS)
+  if (e->element != MAE_ELEMENT_F32 || e->ndim > MAE_MAX_DIMS)
     return mae_fail(MAE_ERROR_MISMATCH,
                     "%s: \"%.100s\" is not F32 of at most %d dimensions",
                     file->path, name, MAE_MAX_DIMS);
@@ -285,58 +333,85 @@ mae_status mae_safetensors_read(const mae_safetensors *file, const char *name,
 
 /* ------------------------------------------------------------ writing --- */
 
-static int64_t tensor_bytes(const mae_tensor *tensor) {
-  return mae_tensor_size(tensor) * (int64_t)sizeof(float);
+/* What is written: tensors and texts, all tensors as one type. */
+typedef struct content {
+  mae_dtype dtype;
+  const mae_safetensors_entry *entries;
+  int32_t n_entries;
+  const mae_safetensors_text *metadata;
+  int32_t n_metadata;
+} content;
+
+static int64_t tensor_bytes(const mae_tensor *tensor, mae_dtype dtype) {
+  return mae_tensor_size(tensor) *
+         (int64_t)(dtype == MAE_DTYPE_F16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* jansson's setters take the new reference and fail on NULL, so one test of
  * the outcome covers a whole expression. */
 static bool add_entry(json_t *header, const mae_safetensors_entry *e,
-                      int64_t begin) {
+                      mae_dtype dtype, int64_t begin) {
   if (json_object_get(header, e->name)) return false;
   json_t *shape = json_array();
   bool ok = shape != NULL;
   for (int32_t i = 0; i < e->tensor->ndim; i++)
     ok &= !json_array_append_new(shape, json_integer(e->tensor->shape[i]));
-  json_t *value = json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape",
+  json_t *value = json_pack("{s:s, s:o, s:[I, I]}", "dtype",
+                            dtype == MAE_DTYPE_F16 ? "F16" : "F32", "shape",
                             shape, "data_offsets", (json_int_t)begin,
-                            (json_int_t)(begin + tensor_bytes(e->tensor)));
+                            (json_int_t)(begin + tensor_bytes(e->tensor, dtype)));
   return !json_object_set_new(header, e->name, value) && ok;
 }
 
-static bool add_metadata(json_t *header, const mae_safetensors_text *texts,
-                         int32_t n) {
-  if (!n) return true;
+static bool add_metadata(json_t *header, const content *c) {
+  if (!c->n_metadata) return true;
   json_t *metadata = json_object();
   bool ok = metadata != NULL;
-  for (int32_t i = 0; i < n; i++)
-    ok &= !json_object_set_new(metadata, texts[i].key,
-                               json_string(texts[i].value));
+  for (int32_t i = 0; i < c->n_metadata; i++)
+    ok &= !json_object_set_new(metadata, c->metadata[i].key,
+                               json_string(c->metadata[i].value));
   return !json_object_set_new(header, "__metadata__", metadata) && ok;
 }
 
 /* The header as text; NULL without memory, or when text is not UTF-8 or a name
  * comes twice. */
-static char *header_text(const mae_safetensors_entry *entries,
-                         int32_t n_entries,
-                         const mae_safetensors_text *metadata,
-                         int32_t n_metadata) {
+static char *header_text(const content *c) {
   json_t *header = json_object();
-  bool ok = header && add_metadata(header, metadata, n_metadata);
+  bool ok = header && add_metadata(header, c);
   int64_t at = 0;
-  for (int32_t i = 0; i < n_entries; i++) {
-    ok = ok && add_entry(header, &entries[i], at);
-    at += tensor_bytes(entries[i].tensor);
+  for (int32_t i = 0; i < c->n_entries; i++) {
+    ok = ok && add_entry(header, &c->entries[i], c->dtype, at);
+    at += tensor_bytes(c->entries[i].tensor, c->dtype);
   }
   char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
   json_decref(header);
   return text;
 }
 
+static mae_status write_f16(mae_atomic_file *out, const mae_tensor *tensor) {
+  uint16_t buffer[4096];
+  const int64_t most = sizeof buffer / sizeof *buffer;
+  const int64_t n = mae_tensor_size(tensor);
+  for (int64_t done = 0; done < n;) {
+    const int64_t part = n - done < most ? n - done : most;
+    for (int64_t i = 0; i < part; i++)
+      buffer[i] = mae_to_f16(tensor->data[done + i]);
+    MAE_TRY(mae_atomic_write(out, buffer, (size_t)part * sizeof *buffer));
+    done += part;
+  }
+  return MAE_OK;
+}
+
+static mae_status write_tensor(mae_atomic_file *out, const mae_tensor *tensor,
+                               mae_dtype dtype) {
+  if (dtype == MAE_DTYPE_F16) return write_f16(out, tensor);
+  return mae_atomic_write(out, tensor->data,
+                          (size_t)tensor_bytes(tensor, dtype));
+}
+
 /* Spaces after the header bring the data to an aligned offset. */
 static mae_status write_all(mae_atomic_file *out, const char *header,
-                            const mae_safetensors_entry *entries,
-                            int32_t n_entries) {
+                            const content *c) {
   static const char spaces[MAE_ALIGNMENT] =
       "                                                               ";
   size_t length = strlen(header);
@@ -345,18 +420,18 @@ static mae_status write_all(mae_atomic_file *out, const char *header,
   MAE_TRY(mae_atomic_write(out, &size, sizeof size));
   MAE_TRY(mae_atomic_write(out, header, length));
   MAE_TRY(mae_atomic_write(out, spaces, padding));
-  for (int32_t i = 0; i < n_entries; i++)
-    MAE_TRY(mae_atomic_write(out, entries[i].tensor->data,
-                             (size_t)tensor_bytes(entries[i].tensor)));
+  for (int32_t i = 0; i < c->n_entries; i++)
+    MAE_TRY(write_tensor(out, c->entries[i].tensor, c->dtype));
   return MAE_OK;
 }
 
-mae_status mae_safetensors_write(const char *path,
-                                 const mae_safetensors_entry *entries,
-                                 int32_t n_entries,
-                                 const mae_safetensors_text *metadata,
-                                 int32_t n_metadata) {
-  char *header = header_text(entries, n_entries, metadata, n_metadata);
+mae_status mae_safetensors_write_as(const char *path, mae_dtype dtype,
+                                    const mae_safetensors_entry *entries,
+                                    int32_t n_entries,
+                                    const mae_safetensors_text *metadata,
+                                    int32_t n_metadata) {
+  const content c = {dtype, entries, n_entries, metadata, n_metadata};
+  char *header = header_text(&c);
   if (!header)
     return mae_fail(MAE_ERROR_OUT_OF_MEMORY,
                     "%s: no memory for its header, or a bad or double name",
@@ -364,7 +439,7 @@ mae_status mae_safetensors_write(const char *path,
   mae_atomic_file out;
   mae_status status = mae_atomic_begin(path, &out);
   if (status == MAE_OK) {
-    status = write_all(&out, header, entries, n_entries);
+    status = write_all(&out, header, &c);
     if (status == MAE_OK)
       status = mae_atomic_commit(&out);
     else
@@ -387,12 +462,12 @@ mae_status mae_safetensors_open(const char *path, mae_safetensors **file) {
   return unsupported();
 }
 
-mae_status mae_safetensors_write(const char *path,
-                                 const mae_safetensors_entry *entries,
-                                 int32_t n_entries,
-                                 const mae_safetensors_text *metadata,
-                                 int32_t n_metadata) {
-  (void)path, (void)entries, (void)n_entries, (void)metadata, (void)n_metadata;
+mae_status mae_safetensors_write_as(const char *path, mae_dtype dtype,
+                                    const mae_safetensors_entry *entries,
+                                    int32_t n_entries,
+                                    const mae_safetensors_text *metadata,
+                                    int32_t n_metadata) {
+  (void)dtype, (void)path, (void)entries, (void)n_entries, (void)metadata, (void)n_metadata;
   return unsupported();
 }
 
@@ -415,6 +490,24 @@ const char *mae_safetensors_name(const mae_safetensors *file, int32_t i) {
   return NULL;
 }
 
+mae_safetensors_info mae_safetensors_info_at(const mae_safetensors *file,
+                                             int32_t i) {
+  (void)file, (void)i;
+  return (mae_safetensors_info){0};
+}
+
+mae_status mae_safetensors_bytes(const mae_safetensors *file, int64_t offset,
+                                 void *into, int64_t size) {
+  (void)file, (void)offset, (void)into, (void)size;
+  return unsupported();
+}
+
+mae_status mae_safetensors_map(const mae_safetensors *file, void **mapping,
+                               size_t *bytes) {
+  (void)file, (void)mapping, (void)bytes;
+  return unsupported();
+}
+
 mae_status mae_safetensors_shape(const mae_safetensors *file, const char *name,
                                  mae_tensor *shape) {
   (void)file, (void)name, (void)shape;
@@ -434,3 +527,12 @@ mae_status mae_safetensors_read(const mae_safetensors *file, const char *name,
 }
 
 #endif
+
+mae_status mae_safetensors_write(const char *path,
+                                 const mae_safetensors_entry *entries,
+                                 int32_t n_entries,
+                                 const mae_safetensors_text *metadata,
+                                 int32_t n_metadata) {
+  return mae_safetensors_write_as(path, MAE_DTYPE_F32, entries, n_entries,
+                                  metadata, n_metadata);
+}

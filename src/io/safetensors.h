@@ -2,6 +2,7 @@
 #ifndef MAE_IO_SAFETENSORS_H
 #define MAE_IO_SAFETENSORS_H
 
+#include "io/element.h"
 #include "tensor/tensor.h"
 
 /* ---- reading: the header is checked on open, data is read when asked ---- */
@@ -23,6 +24,22 @@ const char *mae_safetensors_metadata(const mae_safetensors *file,
 /* Names of tensors in alphabetical order, lent by the file. */
 int32_t mae_safetensors_count(const mae_safetensors *file);
 const char *mae_safetensors_name(const mae_safetensors *file, int32_t i);
+
+/* Any tensor i: what it is made of and where it lies in the file. */
+typedef struct mae_safetensors_info {
+  mae_element element;
+  int64_t ndim, shape[MAE_MAX_DIMS]; /* of a larger ndim, the first of them */
+  int64_t offset, bytes;
+} mae_safetensors_info;
+mae_safetensors_info mae_safetensors_info_at(const mae_safetensors *file,
+                                             int32_t i);
+/* Some of the file's bytes. */
+mae_status mae_safetensors_bytes(const mae_safetensors *file, int64_t offset,
+                                 void *into, int64_t size);
+/* The whole file in memory, for munmap: pages are read when touched, and
+ * copied when written. */
+mae_status mae_safetensors_map(const mae_safetensors *file, void **mapping,
+                               size_t *bytes);
 
 /* Read tensor name into `into`: MAE_ERROR_MISMATCH when it is missing, not F32
  * or of another shape; a scalar has the shape [1].  MAE_ERROR_IO, or
@@ -57,5 +74,11 @@ mae_status mae_safetensors_write(const char *path,
                                  int32_t n_entries,
                                  const mae_safetensors_text *metadata,
                                  int32_t n_metadata);
+/* The same, of tensors rounded to this type. */
+mae_status mae_safetensors_write_as(const char *path, mae_dtype dtype,
+                                    const mae_safetensors_entry *entries,
+                                    int32_t n_entries,
+                                    const mae_safetensors_text *metadata,
+                                    int32_t n_metadata);
 
 #endif

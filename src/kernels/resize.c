@@ -53,7 +53,8 @@ typedef struct across_job {
   uint8_t *y, *scratch;
 } across_job;
 
-static void luma_row(uint8_t *y, const uint8_t *x, int64_t n, int64_t channels) {
+static void luma_row(uint8_t *y, const uint8_t *x, int64_t n,
+                     int64_t channels) {
   for (int64_t i = 0; i < n; i++, x += channels)
     y[i] = (uint8_t)((19595u * x[0] + 38470u * x[1] + 7471u * x[2] + 0x8000u) >>
                      16);
@@ -149,7 +150,8 @@ static void down_row(const down_job *s, int64_t row, int64_t plane) {
   const uint8_t *x = s->x + a->first[row] * step + plane * s->pitch;
   FOR_VECTORS(i, lanes, s->width, {
     vi sum = (vi){0} + HALF;
-    for (int64_t k = 0; k < taps; k++) sum += weights[k] * widen(x + k * step + i);
+    for (int64_t k = 0; k < taps; k++)
+      sum += weights[k] * widen(x + k * step + i);
     const vf v = __builtin_convertvector(to_bytes(sum), vf) / 255.0f;
     for (int64_t c = plane; c < plane + copies; c++)
       STORE(s->y + (c * a->count + row) * s->width + i,

@@ -5,8 +5,8 @@ images of many kinds, and what Pillow decodes them to.  Needs torchvision,
 pillow and numpy:
     python3 tests/data/make_images.py
 
-Pillow resizes across, then down; from 13.0 on some tall images the other way
-round, which rounds otherwise.  Two calls keep to the first order."""
+Pillow resizes across, then down; newer ones (12.3, 13.0) some tall images the
+other way round, which rounds otherwise.  Two calls keep to the first order."""
 import io
 import os
 import struct
