@@ -77,13 +77,15 @@ ISA_FLAGS_avx512   := -DMAE_VEC_BYTES=64 -mavx512f -mavx512bw -mavx512dq -mavx51
 KERNEL_FLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 KERNEL_SRC := $(KERNELS:%=src/kernels/%.c)
-SRC := $(filter-out $(KERNEL_SRC),$(sort $(wildcard src/*/*.c)))
+TOOL_SRC := $(sort $(wildcard src/tool/*.c))
+SRC := $(filter-out $(KERNEL_SRC) $(TOOL_SRC),$(sort $(wildcard src/*/*.c)))
 OBJ := $(SRC:src/%.c=$B/%.o) \
        $(foreach isa,$(ISAS),$(KERNELS:%=$B/kernels/%.$(isa).o))
+TOOL_OBJ := $(TOOL_SRC:src/%.c=$B/%.o)
 
-.PHONY: all check demo demo-run bench install uninstall clean deps valgrind
+.PHONY: all check demo demo-run bench examples install uninstall clean deps valgrind
 .DELETE_ON_ERROR:
-all: $B/libmae.a $B/$(SONAME) $B/libmae.so
+all: $B/libmae.a $B/$(SONAME) $B/libmae.so $B/mae
 
 $B/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
@@ -117,7 +119,12 @@ $B/flags: FORCE
 	@echo '$(CC) $(LIB_FLAGS) $(LIBS)' | cmp -s - $@ || echo '$(CC) $(LIB_FLAGS) $(LIBS)' > $@
 FORCE:
 
--include $(OBJ:.o=.d)
+# ----------------------------------------------------------------- tool --
+$B/mae: $(TOOL_OBJ) $B/libmae.a
+	$(call say,LD $@)
+	$(Q)$(CC) $(BASE_FLAGS) $(LDFLAGS) $(TOOL_OBJ) $B/libmae.a $(LIBS) -o $@
+
+-include $(OBJ:.o=.d) $(TOOL_OBJ:.o=.d)
 
 # ------------------------------------------------- examples, tests, bench --
 EXAMPLE_FLAGS = $(BASE_FLAGS) -Iinclude -Iexamples
@@ -127,6 +134,17 @@ DEMO_SRC = examples/fashion.c examples/picture.c examples/probe.c examples/grid.
 $B/demo $B/reconstruct: $B/%: examples/%.c $(DEMO_SRC) $(wildcard examples/*.h) $B/libmae.a
 	$(call say,CC $<)
 	$(Q)$(CC) $(EXAMPLE_FLAGS) $(shell $(PKG_CONFIG) --cflags libpng) $< $(DEMO_SRC) $B/libmae.a $(PNG_LIBS) $(LIBS) -o $@
+
+EXAMPLES := $(addprefix $B/examples/,features features_cpp search filter)
+examples: $(EXAMPLES)
+$B/examples/%: examples/%.c include/libmae/mae.h $B/libmae.a
+	@mkdir -p $(@D)
+	$(call say,CC $<)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
+$B/examples/%_cpp: examples/%.cpp include/libmae/mae.h include/libmae/mae.hpp $B/libmae.a
+	@mkdir -p $(@D)
+	$(call say,CXX $<)
+	$(Q)$(CXX) -std=c++11 -pedantic -Wall -Wextra $(CFLAGS) $(SAN) -Iinclude $< $B/libmae.a $(LIBS) -o $@
 
 # The libraries may be installed only now, so what needs them is a new make.
 demo: deps
@@ -150,12 +168,23 @@ check: deps
 	@$(MAKE) --no-print-directory check-suite
 	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-install
+	@$(MAKE) --no-print-directory check-tool
+	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
 check-suite: $B/tests
 	$(TEST_ENV) $B/tests
+# The tool and the examples, as a user runs them.
+TOOL_HELPER_SRC := $(wildcard tests/tool/*.c)
+$B/tool_helper: $(TOOL_HELPER_SRC) $(wildcard tests/tool/*.h) $B/libmae.a
+	$(call say,CC $@)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $(OPT_CFLAGS) \
+	  $(TOOL_HELPER_SRC) $B/libmae.a $(LIBS) -o $@
+check-tool: $B/mae $B/tool_helper $(EXAMPLES)
+	$(TEST_ENV) sh tests/tool.sh $B
+	$(TEST_ENV) sh tests/examples.sh $B
 check-install: all
 	sh tests/install.sh
 ifneq ($(SANITIZE),)
-  TEST_ENV := UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=suppressions=tests/tsan.supp
+  TEST_ENV := UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp
 endif
 valgrind: $B/tests
 	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
@@ -167,10 +196,11 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
-.PHONY: check-suite check-install
+.PHONY: check-suite check-tool check-install
 install: all
-	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig
-	install -m 644 include/libmae/mae.h $(DESTDIR)$(PREFIX)/include/libmae/
+	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $B/mae $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 include/libmae/mae.h include/libmae/mae.hpp $(DESTDIR)$(PREFIX)/include/libmae/
 	install -m 644 $B/libmae.a $(DESTDIR)$(LIBDIR)/
 	install -m 755 $B/$(SONAME) $(DESTDIR)$(LIBDIR)/libmae.so.$(VERSION)
 	ln -sf libmae.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
@@ -181,6 +211,7 @@ install: all
 
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmae
+	rm -f $(DESTDIR)$(PREFIX)/bin/mae
 	rm -f $(DESTDIR)$(LIBDIR)/libmae.a $(DESTDIR)$(LIBDIR)/libmae.so* $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
 
 clean:

@@ -12,14 +12,17 @@ test -e "$tmp/staged/usr/lib/libmae.so" -a -e "$tmp/staged/usr/include/libmae/ma
 grep -q '^prefix=/usr$' "$tmp/staged/usr/lib/pkgconfig/libmae.pc"
 
 sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' >"$tmp/pretrain.c"
-cp tests/installed.cpp "$tmp"
+cp tests/installed.cpp tests/wrapper.cpp "$tmp"
 cd "$tmp"
 export PKG_CONFIG_PATH="$tmp/usr/lib/pkgconfig" LD_LIBRARY_PATH="$tmp/usr/lib"
 cc -std=c99 -pedantic -Wall -Wextra -Werror pretrain.c $(pkg-config --cflags --libs libmae) -o shared
 cc -std=c99 pretrain.c $(pkg-config --cflags libmae) "$tmp/usr/lib/libmae.a" \
   $(pkg-config --static --libs libmae | sed 's/-lmae//') -o static
 c++ -Wall -Wextra -Werror installed.cpp $(pkg-config --cflags --libs libmae) -o cxx
-for program in shared static cxx; do
+c++ -std=c++11 -pedantic -Wall -Wextra -Werror wrapper.cpp $(pkg-config --cflags --libs libmae) -o wrapper
+usr/bin/mae --version | grep -q "^mae $(pkg-config --modversion libmae)$"
+test -x "$tmp/staged/usr/bin/mae" -a -e "$tmp/staged/usr/include/libmae/mae.hpp"
+for program in shared static cxx wrapper; do
   ./$program >$program.out || { cat $program.out; echo "$program failed"; exit 1; }
 done
 ldd shared | grep -q 'libmae.so.0 =>'
@@ -30,4 +33,4 @@ if nm -D --defined-only usr/lib/libmae.so | awk '$2 != "A" {print $3}' | sed 's/
 for name in $(grep -o 'mae_[a-z0-9_]*(' "$top/include/libmae/mae.h" | tr -d '(' | sort -u); do
   nm -D --defined-only usr/lib/libmae.so | grep -q " $name@" || { echo "$name is not exported"; exit 1; }
 done
-echo "install: C, C++, static and exports as they should be"
+echo "install: C, C++, static, exports and the tool as they should be"

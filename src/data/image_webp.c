@@ -3,8 +3,6 @@
 
 #ifdef MAE_HAVE_WEBP
 
-#include <stdbool.h>
-
 #include <webp/decode.h>
 
 static mae_status bad(const mae_encoded *in, VP8StatusCode code) {
@@ -19,13 +17,6 @@ static mae_status bad(const mae_encoded *in, VP8StatusCode code) {
       return mae_fail(MAE_ERROR_FORMAT, "%s: a corrupt WebP (libwebp's %d)",
                       in->name, (int)code);
   }
-}
-
-/* The size in the RIFF header, which libwebp trusts the file to reach. */
-static bool is_whole(const mae_encoded *in) {
-  const uint8_t *b = in->data + 4;
-  const uint64_t size = (uint64_t)b[3] << 24 | b[2] << 16 | b[1] << 8 | b[0];
-  return in->size >= size + 8;
 }
 
 static mae_status decode_into(const mae_encoded *in, const mae_image *image) {
@@ -45,7 +36,6 @@ mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
   WebPBitstreamFeatures features;
   VP8StatusCode code = WebPGetFeatures(in->data, in->size, &features);
   if (code != VP8_STATUS_OK) return bad(in, code);
-  if (!is_whole(in)) return bad(in, VP8_STATUS_NOT_ENOUGH_DATA);
   if (features.has_animation)
     return mae_fail(MAE_ERROR_UNSUPPORTED, "%s: an animated WebP", in->name);
   MAE_TRY(mae_image_begin(in->name, features.width, features.height,

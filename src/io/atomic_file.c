@@ -86,6 +86,21 @@ mae_status mae_atomic_write(mae_atomic_file *file, const void *data,
   return MAE_OK;
 }
 
+mae_status mae_atomic_write_at(mae_atomic_file *file, int64_t offset,
+                               const void *data, size_t size) {
+  const char *at = data;
+  while (size) {
+    size_t most = size < SSIZE_MAX ? size : SSIZE_MAX;
+    ssize_t n = pwrite(file->fd, at, most, (off_t)offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return mae_io_fail("write", file->path, errno);
+    at += n;
+    offset += n;
+    size -= (size_t)n;
+  }
+  return MAE_OK;
+}
+
 /* Makes the rename survive a power cut.  A failure is no error: the file is
  * replaced by now, and either version is whole. */
 static void sync_folder(char *path) {

@@ -3,6 +3,7 @@
 #define MAE_IO_ATOMIC_FILE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -20,6 +21,9 @@ typedef struct mae_atomic_file {
 mae_status mae_atomic_begin(const char *path, mae_atomic_file *file);
 mae_status mae_atomic_write(mae_atomic_file *file, const void *data,
                             size_t size);
+/* Overwrite bytes written before, such as a header known only at the end. */
+mae_status mae_atomic_write_at(mae_atomic_file *file, int64_t offset,
+                               const void *data, size_t size);
 /* Flush to disk, rename over path, flush the folder.  On failure the old file
  * is as it was and the temporary one is gone. */
 mae_status mae_atomic_commit(mae_atomic_file *file);

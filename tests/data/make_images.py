@@ -184,6 +184,9 @@ def jpeg_cases():
     yield "restarts", saved(rgb, "JPEG", restart_marker_blocks=2)
     yield "stored rgb", saved(rgb, "JPEG", keep_rgb=True)
     yield "grey", saved(grey, "JPEG")
+    odd = saved(rgb, "JPEG")
+    at = odd.index(b"\xff\xda")
+    yield "stray bytes", odd[:at] + b"\0\0\0" + odd[at:]
     yield "grey progr", saved(grey, "JPEG", progressive=True)
     inks = saved(cmyk, "JPEG")
     at = inks.index(b"Adobe") + 11
@@ -198,6 +201,9 @@ def webp_cases():
     yield "lossless a", saved(rgba, "WEBP", lossless=True, exact=True), 0
     yield "lossy", saved(rgb, "WEBP", quality=80), 2
     yield "lossy alpha", saved(rgba, "WEBP", quality=70), 2
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees: not applied
+    yield "exif", saved(rgb, "WEBP", lossless=True, exif=exif), 0
 
 
 def refused_cases():
@@ -212,6 +218,8 @@ def refused_cases():
     yield "jpeg bomb", jpeg[:at] + b"\xff\xdc" * 2 + jpeg[at + 4:], BAD_FORMAT
     yield "jpeg zero", jpeg[:at] + b"\0" * 4 + jpeg[at + 4:], BAD_FORMAT
     yield "jpeg 12 bits", jpeg[:at - 1] + b"\x0c" + jpeg[at:], BAD_FORMAT
+    # Half of the scan is missing, then a proper end.
+    yield "jpeg cut", jpeg[:(at + len(jpeg)) // 2] + b"\xff\xd9", BAD_FORMAT
     webp = saved(photo(3), "WEBP", lossless=True)
     at = webp.index(b"VP8L") + 9
     yield "webp bomb", webp[:at] + b"\xff\xff\xff\x0f" + webp[at + 4:], BAD_FORMAT

@@ -1,0 +1,227 @@
+/*
+ * libmae for C++11: the handles of mae.h as objects that destroy themselves,
+ * and failures as exceptions.  Nothing else: options, shapes, ownership and
+ * threads are as mae.h says, and x.get() is the handle for its C calls, whose
+ * status mae::check() turns into an exception.
+ *
+ *   mae::Context context;
+ *   mae::Model model("vit_base.safetensors");
+ *   mae::Session session(context, model);
+ *   std::vector<float> out(session.feature_size());
+ *   mae::Image image("cat.jpg");
+ *   session.features(image.get(), 1, out.data());
+ */
+#ifndef LIBMAE_MAE_HPP
+#define LIBMAE_MAE_HPP
+
+#include <libmae/mae.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace mae {
+
+/* A failed call: its status, and mae_last_error() as what(). */
+class error : public std::runtime_error {
+ public:
+  error(mae_status status, const std::string &text)
+      : std::runtime_error(text), status_(status) {}
+  mae_status status() const noexcept { return status_; }
+
+ private:
+  mae_status status_;
+};
+
+inline void check(mae_status status) {
+  if (status != MAE_OK) throw error(status, mae_last_error());
+}
+
+/* Owns a handle of the library; moves, does not copy. */
+template <class T, void (*destroy)(T *)>
+class Handle {
+ public:
+  T *get() const noexcept { return handle_.get(); }
+
+ protected:
+  Handle() = default;
+  explicit Handle(T *handle) : handle_(handle) {}
+  void own(T *handle) { handle_.reset(handle); }
+
+ private:
+  struct Destroy {
+    void operator()(T *handle) const noexcept { destroy(handle); }
+  };
+  std::unique_ptr<T, Destroy> handle_;
+};
+
+/* ------------------------------------- options, filled with defaults --- */
+
+inline mae_config config(const char *preset = nullptr) {
+  mae_config c;
+  check(mae_config_init(&c, sizeof c, preset));
+  return c;
+}
+inline mae_context_options context_options() {
+  mae_context_options o;
+  mae_context_options_init(&o, sizeof o);
+  return o;
+}
+inline mae_load_options load_options() {
+  mae_load_options o;
+  mae_load_options_init(&o, sizeof o);
+  return o;
+}
+inline mae_session_options session_options() {
+  mae_session_options o;
+  mae_session_options_init(&o, sizeof o);
+  return o;
+}
+inline mae_trainer_options trainer_options() {
+  mae_trainer_options o;
+  mae_trainer_options_init(&o, sizeof o);
+  return o;
+}
+
+/* ------------------------------------------------------------ handles --- */
+
+class Context : public Handle<mae_context, mae_context_destroy> {
+ public:
+  explicit Context(const mae_context_options &options = context_options()) {
+    mae_context *made;
+    check(mae_context_create(&options, &made));
+    own(made);
+  }
+  int threads() const { return mae_context_threads(get()); }
+};
+
+/* What mae_model_import found. */
+class LoadReport : public Handle<mae_load_report, mae_load_report_destroy> {
+ public:
+  LoadReport() = default;
+  explicit LoadReport(mae_load_report *owned) : Handle(owned) {}
+  int count(mae_load_finding finding) const {
+    return mae_load_report_count(get(), finding);
+  }
+  std::string item(mae_load_finding finding, int i) const {
+    const char *text = mae_load_report_item(get(), finding, i);
+    return text ? text : "";
+  }
+  mae_layout layout() const { return mae_load_report_layout(get()); }
+  std::string format() const { return mae_load_report_format(get()); }
+};
+
+class Model : public Handle<mae_model, mae_model_destroy> {
+ public:
+  Model(const mae_config &config, uint64_t seed) {
+    mae_model *made;
+    check(mae_model_create(&config, seed, &made));
+    own(made);
+  }
+  /* Any weights file; report, when given, is set even if this throws for
+   * tensors that are missing or misshapen. */
+  explicit Model(const std::string &path,
+                 const mae_load_options &options = load_options(),
+                 LoadReport *report = nullptr) {
+    mae_model *made;
+    mae_load_report *found = nullptr;
+    mae_status status = mae_model_import(path.c_str(), &options, &made,
+                                         report ? &found : nullptr);
+    if (report) *report = LoadReport(found);
+    check(status);
+    own(made);
+  }
+  mae_config config() const {
+    mae_config c = mae::config();
+    check(mae_model_config(get(), &c));
+    return c;
+  }
+  void resize(int height, int width) {
+    check(mae_model_resize(get(), height, width));
+  }
+  void save(const std::string &path) const {
+    check(mae_model_save(get(), path.c_str()));
+  }
+  void export_to(const std::string &path, mae_layout layout,
+                 mae_dtype dtype = MAE_DTYPE_F32) const {
+    check(mae_model_export(get(), layout, dtype, path.c_str()));
+  }
+};
+
+/* A decoded image file. */
+class Image {
+ public:
+  explicit Image(const std::string &path) : image_() {
+    check(mae_image_load(path.c_str(), &image_));
+  }
+  Image(const void *data, size_t size) : image_() {
+    check(mae_image_decode(data, size, &image_));
+  }
+  Image(Image &&other) noexcept : image_(other.image_) {
+    other.image_ = mae_image();
+  }
+  Image &operator=(Image &&other) noexcept {
+    std::swap(image_, other.image_);
+    return *this;
+  }
+  ~Image() { mae_image_free(&image_); }
+  const mae_image *get() const noexcept { return &image_; }
+
+ private:
+  mae_image image_;
+};
+
+/* The context and the model must outlive it. */
+class Session : public Handle<mae_session, mae_session_destroy> {
+ public:
+  Session(const Context &context, const Model &model,
+          const mae_session_options &options = session_options()) {
+    mae_session *made;
+    check(mae_session_create(context.get(), model.get(), &options, &made));
+    own(made);
+  }
+  int64_t feature_size() const { return mae_session_feature_size(get()); }
+  void features(const float *images, int64_t n, void *out,
+                const float *noise = nullptr) {
+    check(mae_session_features(get(), images, n, noise, out));
+  }
+  void features(const mae_image *images, int64_t n, void *out) {
+    check(mae_features_u8(get(), images, n, out));
+  }
+  void preprocess(const mae_image *image, float *out) {
+    check(mae_session_preprocess(get(), image, out));
+  }
+  void reconstruct(const float *images, int64_t n, float *out,
+                   float *mask = nullptr, const float *noise = nullptr) {
+    check(mae_session_reconstruct(get(), images, n, noise, out, mask));
+  }
+};
+
+/* The context and the model must outlive it. */
+class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
+ public:
+  Trainer(const Context &context, Model &model,
+          const mae_trainer_options &options = trainer_options()) {
+    mae_trainer *made;
+    check(mae_trainer_create(context.get(), model.get(), &options, &made));
+    own(made);
+  }
+  mae_step_result step(const float *images, const float *noise = nullptr) {
+    mae_step_result result = mae_step_result();
+    result.struct_size = sizeof result;
+    check(mae_trainer_step(get(), images, noise, &result));
+    return result;
+  }
+  int64_t steps() const { return mae_trainer_steps(get()); }
+  void save(const std::string &path) const {
+    check(mae_trainer_save(get(), path.c_str()));
+  }
+  void resume(const std::string &path) {
+    check(mae_trainer_resume(get(), path.c_str()));
+  }
+};
+
+} /* namespace mae */
+
+#endif

@@ -1,0 +1,105 @@
+// Every class of libmae/mae.hpp, from an installed copy.
+#include <cmath>
+#include <cstdio>
+#include <libmae/mae.hpp>
+#include <utility>
+#include <vector>
+
+static int failed(const char *what) {
+  std::printf("wrapper: %s\n", what);
+  return 1;
+}
+
+static mae_config small() {
+  mae_config c = mae::config();
+  c.image_height = c.image_width = 16;
+  c.patch_size = 4;
+  c.depth = c.decoder_depth = 1;
+  c.embed_dim = c.decoder_embed_dim = 32;
+  c.num_heads = c.decoder_num_heads = 2;
+  return c;
+}
+
+// The status of what a call throws; MAE_OK when it throws nothing.
+template <class Call>
+static mae_status thrown(Call call) {
+  try {
+    call();
+  } catch (const mae::error &e) {
+    return *e.what() ? e.status() : MAE_OK;
+  }
+  return MAE_OK;
+}
+
+static int train(mae::Context &context, mae::Model &model) {
+  mae_trainer_options options = mae::trainer_options();
+  options.batch_size = 2;
+  mae::Trainer trainer(context, model, options);
+  std::vector<float> images(2 * 3 * 16 * 16);
+  mae::check(mae_random_normal(1, 0, 0, images.size(), images.data()));
+  mae_step_result result = trainer.step(images.data());
+  if (!(result.loss > 0) || !result.updated) return failed("no step");
+  trainer.save("trained.safetensors");
+  trainer.step(images.data());
+  trainer.resume("trained.safetensors");
+  return trainer.steps() == 1 ? 0 : failed("not resumed");
+}
+
+static int files(const mae::Model &model) {
+  mae::LoadReport report;
+  model.save("saved.safetensors");
+  model.export_to("exported", MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F16);
+  mae::Model other("exported", mae::load_options(), &report);
+  if (report.layout() != MAE_LAYOUT_HUGGING_FACE ||
+      report.format() != "safetensors" || report.count(MAE_LOAD_MISSING) ||
+      report.item(MAE_LOAD_MISSING, 0) != "")
+    return failed("report");
+  other.resize(8, 32);
+  mae_config c = other.config();
+  return c.image_height == 8 && c.image_width == 32 ? 0 : failed("resize");
+}
+
+static int features(mae::Context &context, const mae::Model &model) {
+  mae::Session first(context, model), session = std::move(first);
+  std::vector<unsigned char> pixels(20 * 30 * 3, 99);
+  mae_image image = mae_image();
+  image.data = pixels.data();
+  image.width = 20;
+  image.height = 30;
+  image.channels = 3;
+  std::vector<float> input(3 * 16 * 16), made(input.size()), mask(16);
+  std::vector<float> a(static_cast<std::size_t>(session.feature_size())), b(a);
+  session.preprocess(&image, input.data());
+  session.features(input.data(), 1, a.data());
+  session.features(&image, 1, b.data());
+  session.reconstruct(input.data(), 1, made.data(), mask.data());
+  double sum = 0, removed = 0;
+  for (std::size_t i = 0; i < a.size(); i++) {
+    if (a[i] != b[i]) return failed("features of bytes");
+    sum += std::fabs(a[i]);
+  }
+  for (float m : mask) removed += m;
+  return sum > 0 && removed == 12 ? 0 : failed("features");
+}
+
+int main() try {
+  mae_context_options options = mae::context_options();
+  options.threads = 2;
+  mae::Context context(options);
+  if (context.threads() != 2) return failed("threads");
+  mae::Model model(small(), 1);
+  if (train(context, model) || files(model) || features(context, model))
+    return 1;
+  mae_config bad = small();
+  bad.patch_size = 5;
+  if (thrown([&] { mae::Model refused(bad, 1); }) !=
+          MAE_ERROR_INVALID_ARGUMENT ||
+      thrown([] { mae::Model missing("missing.safetensors"); }) !=
+          MAE_ERROR_NOT_FOUND ||
+      thrown([] { mae::Image none("missing.png"); }) != MAE_ERROR_NOT_FOUND ||
+      thrown([] { mae::Image none("text", 4); }) != MAE_ERROR_FORMAT)
+    return failed("exceptions");
+  return 0;
+} catch (const std::exception &e) {
+  return failed(e.what());
+}
