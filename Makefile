@@ -55,6 +55,12 @@ ifneq ($(shell $(PKG_CONFIG) --exists $(2) 2>/dev/null && echo yes),)
 endif
 endef
 $(foreach name,JSON ZLIB ZIP JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
+# For static programs libzip is named alone: its own .pc file asks for bzip2
+# and OpenSSL, whose development packages libzip-dev does not bring.
+ifneq ($(filter $(ZIP),$(PC_REQUIRES)),)
+  PC_REQUIRES := $(filter-out $(ZIP),$(PC_REQUIRES))
+  PC_LIBS     := $(shell $(PKG_CONFIG) --libs $(ZIP))
+endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
@@ -206,7 +212,7 @@ install: all
 	ln -sf libmae.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmae.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@REQUIRES@|$(PC_REQUIRES)|' -e 's|@LIBS@|$(BLAS_LIBS)|' libmae.pc.in \
+	  -e 's|@REQUIRES@|$(PC_REQUIRES)|' -e 's|@LIBS@|$(PC_LIBS) $(BLAS_LIBS)|' libmae.pc.in \
 	  > $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
 
 uninstall:

@@ -14,7 +14,6 @@
 #include "model/model.h"
 
 #define DATA "tests/data/import/"
-static const double BAR = 1e-5; /* relative to the largest value */
 
 /* ------------------------------------------------------------- folders --- */
 
@@ -58,6 +57,8 @@ static void spit(const char *to, const void *bytes, size_t n) {
 
 #ifdef MAE_HAVE_JSON
 
+static const double BAR = 1e-5; /* relative to the largest value */
+
 /* -------------------------------------------------------------- models --- */
 
 static mae_load_options options_of(int32_t num_heads) {
@@ -67,15 +68,15 @@ static mae_load_options options_of(int32_t num_heads) {
   return o;
 }
 
-static mae_model *import(const char *from, mae_load_options o) {
+static mae_model *open_with(const char *from, mae_load_options o) {
   mae_model *model;
   ASSERT_OK(mae_model_import(from, &o, &model, NULL));
   return model;
 }
 
 /* The golden models have two heads; where their files say so, pass 0. */
-static mae_model *import_two(const char *from) {
-  return import(from, options_of(2));
+static mae_model *open_two(const char *from) {
+  return open_with(from, options_of(2));
 }
 
 static int same_weights(const mae_model *a, const mae_model *b) {
@@ -83,9 +84,9 @@ static int same_weights(const mae_model *a, const mae_model *b) {
   for (int32_t i = 0; same && i < mae_model_num_tensors(a); i++) {
     const mae_tensor *x = mae_model_tensor(a, i);
     const mae_tensor *y = mae_model_find(b, mae_model_tensor_name(a, i));
-    same = y && mae_tensor_same_shape(x, y) &&
-           !memcmp(x->data, y->data,
-                   (size_t)mae_tensor_size(x) * sizeof(float));
+    same =
+        y && mae_tensor_same_shape(x, y) &&
+        !memcmp(x->data, y->data, (size_t)mae_tensor_size(x) * sizeof(float));
   }
   return same;
 }
@@ -216,8 +217,8 @@ static void expect_forward(const mae_safetensors *file, const char *name,
   float *pred = malloc((size_t)n * sizeof *pred);
   double loss;
   ASSERT_OK(mae_session_create(context, model, NULL, &session));
-  ASSERT_OK(mae_session_forward(session, images, 2, noise->data, &loss, pred,
-                                NULL));
+  ASSERT_OK(
+      mae_session_forward(session, images, 2, noise->data, &loss, pred, NULL));
   expect(file, name, "loss", &(float){(float)loss}, 1);
   expect(file, name, "pred", pred, n);
   free(pred);
@@ -228,17 +229,18 @@ static void expect_forward(const mae_safetensors *file, const char *name,
 
 static void check_features(const mae_safetensors *file, int i,
                            const mae_model *model) {
-  static const mae_features kinds[] = {
-      [TOKENS] = MAE_FEATURES_TOKENS,
-      [CLS] = MAE_FEATURES_CLASS_TOKEN,
-      [POOL] = MAE_FEATURES_MEAN};
+  static const mae_features kinds[] = {[TOKENS] = MAE_FEATURES_TOKENS,
+                                       [CLS] = MAE_FEATURES_CLASS_TOKEN,
+                                       [POOL] = MAE_FEATURES_MEAN};
   mae_tensor *images = golden(file, "images");
   const char *name = files[i].name;
   int64_t size;
   float *got = features_of(model, kinds[files[i].pooling], images->data, &size);
-  expect(file, name, files[i].pooling == TOKENS ? "tokens" : "feature", got, size);
+  expect(file, name, files[i].pooling == TOKENS ? "tokens" : "feature", got,
+         size);
   if (files[i].classifies) expect_logits(file, name, model, got, size / 2);
-  if (files[i].decodes && (!strcmp(name, "official") || !strcmp(name, "hf_mae")))
+  if (files[i].decodes &&
+      (!strcmp(name, "official") || !strcmp(name, "hf_mae")))
     expect_forward(file, name, model, images->data);
   free(got);
   mae_tensor_destroy(images);
@@ -284,7 +286,7 @@ START_TEST(wide_grid) {
   ASSERT_FAILS(mae_model_import(DATA "wide.pth", &o, &model, NULL),
                MAE_ERROR_MISMATCH, "grid_height");
   o.grid_height = 2, o.grid_width = 4;
-  model = import(DATA "wide.pth", o);
+  model = open_with(DATA "wide.pth", o);
   mae_safetensors *file = expected_file();
   mae_tensor *images = golden(file, "images");
   float *upper = malloc(2 * 3 * 8 * 16 * sizeof *upper);
@@ -403,7 +405,7 @@ START_TEST(other_models) {
   write_changed(model, NULL, "something.else", some);
   mae_load_options o = options_of(4);
   o.decoder_num_heads = 2;
-  mae_model *loaded = import(path, o);
+  mae_model *loaded = open_with(path, o);
   ck_assert(same_weights(model, loaded));
   mae_model_destroy(loaded);
   mae_model_destroy(model);
@@ -461,10 +463,10 @@ START_TEST(bad_options) {
   mae_model *model = NULL;
   mae_load_report *report = NULL;
   mae_load_options o;
-#define BAD(field, value, word)                                         \
-  o = options_of(2);                                                    \
-  o.field = value;                                                      \
-  ASSERT_FAILS(mae_model_import(from, &o, &model, &report),             \
+#define BAD(field, value, word)                             \
+  o = options_of(2);                                        \
+  o.field = value;                                          \
+  ASSERT_FAILS(mae_model_import(from, &o, &model, &report), \
                MAE_ERROR_INVALID_ARGUMENT, word)
   BAD(map, 2, "map");
   BAD(image_height, 32, "image size");
@@ -528,6 +530,25 @@ START_TEST(usual_heads) {
 }
 END_TEST
 
+/* 15 / 44 * 44 is less than 15 in floating point. */
+START_TEST(unround_ratio) {
+  mae_config c = small_config();
+  mae_model *model, *loaded;
+  c.embed_dim = 44, c.mlp_ratio = nextafter(15.0 / 44, 1);
+  ck_assert_int_eq((int)(15.0 / 44 * 44), 14);
+  ASSERT_OK(mae_model_create(&c, 1, &model));
+  ck_assert_int_eq(mae_model_find(model, "blocks.0.mlp.fc1.bias")->shape[0],
+                   15);
+  write_changed(model, NULL, NULL, NULL);
+  mae_load_options o = options_of(4);
+  o.decoder_num_heads = 2;
+  loaded = open_with(path, o);
+  ck_assert(same_weights(model, loaded));
+  mae_model_destroy(model);
+  mae_model_destroy(loaded);
+}
+END_TEST
+
 START_TEST(overrides) {
   mae_model *small = small_model(4);
   mae_load_options o = options_of(8);
@@ -536,7 +557,7 @@ START_TEST(overrides) {
   o.norm_pix_loss = 0;
   o.layer_norm_eps = 1e-3;
   o.image_height = 20, o.image_width = 32;
-  mae_model *model = import(path, o);
+  mae_model *model = open_with(path, o);
   const mae_config c = config_of(model);
   ck_assert_int_eq(c.num_heads, 8);
   ck_assert_int_eq(c.decoder_num_heads, 2);
@@ -682,10 +703,33 @@ START_TEST(no_config) {
   mae_model *model = NULL;
   ASSERT_FAILS(mae_model_import(folder, &o, &model, NULL), MAE_ERROR_MISMATCH,
                "num_heads");
-  model = import(folder, options_of(2));
+  model = open_with(folder, options_of(2));
   ck_assert_double_eq(config_of(model).layer_norm_eps, 1e-12);
   ck_assert_int_eq(config_of(model).norm_pix_loss, 1);
   mae_model_destroy(model);
+}
+END_TEST
+
+/* As older transformers wrote it. */
+START_TEST(folder_with_bin) {
+  char *bytes;
+  if (left_out("pytorch")) return;
+  size_t n = slurp(DATA "hf_mae/config.json", &bytes);
+  copy_hf_mae(bytes, n);
+  free(bytes);
+  snprintf(path, sizeof path, "%s/model.safetensors", folder);
+  ck_assert_int_eq(remove(path), 0);
+  n = slurp(DATA "hf_state_dict.pth", &bytes);
+  snprintf(path, sizeof path, "%s/pytorch_model.bin", folder);
+  spit(path, bytes, n);
+  free(bytes);
+  mae_model *a = open_with(folder, options_of(0));
+  mae_model *b = open_with(DATA "hf_mae", options_of(0));
+  const mae_config c = config_of(a), d = config_of(b);
+  ck_assert(same_weights(a, b));
+  ck_assert(mae_config_same(&c, &d));
+  mae_model_destroy(a);
+  mae_model_destroy(b);
 }
 END_TEST
 
@@ -707,7 +751,7 @@ static int64_t weight_bytes(const mae_model *model) {
 START_TEST(mapped_file) {
   static const char from[] = DATA "timm_vit.safetensors";
   mae_load_options o = options_of(2);
-  mae_model *read = import(from, o), *mapped;
+  mae_model *read = open_with(from, o), *mapped;
   mae_load_report *r;
   char *bytes, *after;
   size_t n = slurp(from, &bytes);
@@ -720,7 +764,7 @@ START_TEST(mapped_file) {
   mae_model_find(mapped, "norm.weight")->data[0] = 77;
   ck_assert_uint_eq(slurp(path, &after), n);
   ck_assert_mem_eq(bytes, after, n);
-  mae_model *again = import(path, o);
+  mae_model *again = open_with(path, o);
   ck_assert(same_weights(read, again));
   /* The file may be replaced and removed. */
   ASSERT_OK(mae_model_save(mapped, path));
@@ -740,7 +784,7 @@ END_TEST
 /* Query, key and value must be joined; the rest lies in the file. */
 START_TEST(mapped_hugging_face) {
   mae_load_options o = options_of(0);
-  mae_model *read = import(DATA "hf_mae", o), *mapped;
+  mae_model *read = open_with(DATA "hf_mae", o), *mapped;
   mae_load_report *r;
   o.map = 1;
   ASSERT_OK(mae_model_import(DATA "hf_mae", &o, &mapped, &r));
@@ -768,7 +812,7 @@ START_TEST(mapped_training) {
     mae_load_options o = options_of(0);
     mae_trainer *trainer;
     o.map = i;
-    models[i] = import(path, o);
+    models[i] = open_with(path, o);
     ASSERT_OK(mae_trainer_create(context, models[i], NULL, &trainer));
     ASSERT_OK(mae_trainer_step(trainer, images, NULL, NULL));
     mae_trainer_destroy(trainer);
@@ -777,8 +821,8 @@ START_TEST(mapped_training) {
   ck_assert(!same_weights(models[0], saved));
   mae_model_destroy(models[0]);
   mae_model_destroy(models[1]);
-  models[0] = import(path, options_of(0));
-  ck_assert(!same_weights(models[0], saved) == 0); /* the file is as it was */
+  models[0] = open_with(path, options_of(0));
+  ck_assert(same_weights(models[0], saved)); /* the file is as it was */
   mae_model_destroy(models[0]);
   mae_model_destroy(saved);
   free(images);
@@ -800,7 +844,7 @@ START_TEST(misaligned_file) {
   memcpy(longer, &header, 8);
   spit(path, longer, n + 1);
   mae_load_options o = options_of(2);
-  mae_model *read = import(DATA "timm_mae.safetensors", o), *mapped;
+  mae_model *read = open_with(DATA "timm_mae.safetensors", o), *mapped;
   mae_load_report *r;
   o.map = 1;
   ASSERT_OK(mae_model_import(path, &o, &mapped, &r));
@@ -832,11 +876,12 @@ static char *sparse_header(const mae_model *model, int64_t *data) {
   for (int32_t i = 0; i < mae_model_num_tensors(model); i++) {
     const mae_tensor *t = mae_model_tensor(model, i);
     const int64_t bytes = mae_tensor_size(t) * 4;
-    n += (size_t)snprintf(
-        text + n, room - n,
-        "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%lld,%lld]}",
-        i ? "," : "{", mae_model_tensor_name(model, i),
-        mae_tensor_shape_text(t).text, (long long)*data, (long long)(*data + bytes));
+    n += (size_t)snprintf(text + n, room - n,
+                          "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_"
+                          "offsets\":[%lld,%lld]}",
+                          i ? "," : "{", mae_model_tensor_name(model, i),
+                          mae_tensor_shape_text(t).text, (long long)*data,
+                          (long long)(*data + bytes));
     *data += bytes;
   }
   n += (size_t)snprintf(text + n, room - n, "}");
@@ -895,15 +940,14 @@ END_TEST
 START_TEST(export_round_trip) {
   static const char *const names[] = {"hf", "one.safetensors",
                                       "official.safetensors"};
-  mae_model *model = import(DATA "hf_mae", options_of(0)), *again;
+  mae_model *model = open_with(DATA "hf_mae", options_of(0)), *again;
   const mae_config c = config_of(model);
   for (int i = 0; i < 3; i++) {
     snprintf(path, sizeof path, "%s/%s", folder, names[i]);
     for (int twice = 0; twice < 2; twice++) /* the second replaces the first */
-      ASSERT_OK(mae_model_export(model,
-                                 i < 2 ? MAE_LAYOUT_HUGGING_FACE
-                                       : MAE_LAYOUT_OFFICIAL,
-                                 MAE_DTYPE_F32, path));
+      ASSERT_OK(mae_model_export(
+          model, i < 2 ? MAE_LAYOUT_HUGGING_FACE : MAE_LAYOUT_OFFICIAL,
+          MAE_DTYPE_F32, path));
     mae_load_report *r;
     ASSERT_OK(mae_model_import(path, NULL, &again, &r));
     ck_assert(same_weights(model, again));
@@ -919,15 +963,38 @@ START_TEST(export_round_trip) {
 }
 END_TEST
 
+/* Its config.json alone says it all, without our metadata in the weights. */
+START_TEST(export_config) {
+  mae_load_options o = options_of(0);
+  o.image_height = 8, o.image_width = 16; /* a grid that is no square */
+  mae_model *model = open_with(DATA "hf_mae", o), *again;
+  char *bytes, *at;
+  ASSERT_OK(
+      mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, folder));
+  snprintf(path, sizeof path, "%s/model.safetensors", folder);
+  size_t n = slurp(path, &bytes);
+  for (at = bytes; (at = memmem(at, n - (size_t)(at - bytes), "\"mae.", 5));)
+    memcpy(at, "\"not.", 5);
+  spit(path, bytes, n);
+  ASSERT_OK(mae_model_load(folder, &again));
+  const mae_config c = config_of(model), d = config_of(again);
+  ck_assert(mae_config_same(&c, &d));
+  ck_assert(same_weights(model, again));
+  mae_model_destroy(model);
+  mae_model_destroy(again);
+  free(bytes);
+}
+END_TEST
+
 /* The exported folder has what transformers' own has: names, shapes, bits. */
 START_TEST(export_as_transformers) {
   static const struct {
     const char *ours, *theirs;
   } spelt[] = {{"decoder.decoder_layers.0", "decoder.decoder_encoder.layer.0"}};
-  mae_model *model = import(DATA "hf_mae", options_of(0));
+  mae_model *model = open_with(DATA "hf_mae", options_of(0));
   mae_safetensors *ours, *theirs;
-  ASSERT_OK(mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32,
-                             folder));
+  ASSERT_OK(
+      mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, folder));
   snprintf(path, sizeof path, "%s/model.safetensors", folder);
   ASSERT_OK(mae_safetensors_open(path, &ours));
   ASSERT_OK(mae_safetensors_open(DATA "hf_mae/model.safetensors", &theirs));
@@ -957,18 +1024,19 @@ START_TEST(export_encoders) {
   for (int i = 0; i < 3; i++) {
     char from[64];
     snprintf(from, sizeof from, DATA "%s.safetensors", names[i]);
-    mae_model *model = import_two(from), *again;
+    mae_model *model = open_two(from), *again;
     snprintf(path, sizeof path, "%s/%s.safetensors", folder, names[i]);
-    ASSERT_OK(mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path));
+    ASSERT_OK(
+        mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path));
     ASSERT_OK(mae_model_load(path, &again));
     ck_assert(same_weights(model, again));
     mae_model_destroy(again);
     snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-    mae_status status = mae_model_export(model, MAE_LAYOUT_HUGGING_FACE,
-                                         MAE_DTYPE_F32, path);
+    mae_status status =
+        mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, path);
     if (i == 0) {
       ck_assert_int_eq(status, MAE_OK);
-      again = import(path, options_of(0));
+      again = open_with(path, options_of(0));
       ck_assert(same_weights(model, again));
       mae_model_destroy(again);
     } else { /* a head, global pooling */
@@ -981,7 +1049,7 @@ START_TEST(export_encoders) {
 END_TEST
 
 START_TEST(export_f16) {
-  mae_model *model = import(DATA "hf_mae", options_of(0)), *again, *third;
+  mae_model *model = open_with(DATA "hf_mae", options_of(0)), *again, *third;
   for (int i = 0; i < 2; i++) {
     const mae_layout layout = i ? MAE_LAYOUT_OFFICIAL : MAE_LAYOUT_HUGGING_FACE;
     snprintf(path, sizeof path, "%s/%d.safetensors", folder, i);
@@ -1014,8 +1082,9 @@ START_TEST(bad_export) {
   mae_model *model = small_model(1);
   ASSERT_FAILS(mae_model_export(NULL, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path),
                MAE_ERROR_INVALID_ARGUMENT, "model");
-  ASSERT_FAILS(mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, NULL),
-               MAE_ERROR_INVALID_ARGUMENT, "path");
+  ASSERT_FAILS(
+      mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, NULL),
+      MAE_ERROR_INVALID_ARGUMENT, "path");
   ASSERT_FAILS(mae_model_export(model, (mae_layout)7, MAE_DTYPE_F32, path),
                MAE_ERROR_INVALID_ARGUMENT, "layout");
   ASSERT_FAILS(mae_model_export(model, MAE_LAYOUT_OFFICIAL, (mae_dtype)7, path),
@@ -1025,9 +1094,9 @@ START_TEST(bad_export) {
                MAE_ERROR_NOT_FOUND, "/nowhere");
   snprintf(path, sizeof path, "%s/plain", folder);
   spit(path, "x", 1);
-  ASSERT_FAILS(mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32,
-                                path),
-               MAE_ERROR_NOT_FOUND, "plain");
+  ASSERT_FAILS(
+      mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, path),
+      MAE_ERROR_NOT_FOUND, "plain");
   mae_model_destroy(model);
 }
 END_TEST
@@ -1035,14 +1104,15 @@ END_TEST
 /* A file-size limit stands for the full disk. */
 START_TEST(export_to_full_disk) {
   mae_model *a = small_model(1), *b = small_model(2), *again;
-  ASSERT_OK(mae_model_export(a, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, folder));
+  ASSERT_OK(
+      mae_model_export(a, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, folder));
   signal(SIGXFSZ, SIG_IGN);
   struct rlimit old, small;
   ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
   small = old, small.rlim_cur = 20000;
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
-  mae_status status = mae_model_export(b, MAE_LAYOUT_HUGGING_FACE,
-                                       MAE_DTYPE_F32, folder);
+  mae_status status =
+      mae_model_export(b, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32, folder);
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
   ck_assert_int_eq(status, MAE_ERROR_NO_SPACE);
   ASSERT_OK(mae_model_load(folder, &again));
@@ -1071,11 +1141,10 @@ static void flip_bits(const char *from, size_t end, size_t stride) {
     ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
     o.map = (int32_t)(at & 1);
     mae_status status = mae_model_import(path, &o, &model, &report);
-    ck_assert_msg(status == MAE_OK || status == MAE_ERROR_FORMAT ||
-                      status == MAE_ERROR_MISMATCH ||
-                      status == MAE_ERROR_UNSUPPORTED,
-                  "byte %zu: %s: %s", at, mae_status_name(status),
-                  mae_last_error());
+    ck_assert_msg(
+        status == MAE_OK || status == MAE_ERROR_FORMAT ||
+            status == MAE_ERROR_MISMATCH || status == MAE_ERROR_UNSUPPORTED,
+        "byte %zu: %s: %s", at, mae_status_name(status), mae_last_error());
     mae_load_report_destroy(report);
     mae_model_destroy(model);
     ck_assert_int_eq(pwrite(fd, &bytes[at], 1, (off_t)at), 1);
@@ -1128,12 +1197,14 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, wrong_dtype);
   tcase_add_test(tests, bad_options);
   tcase_add_test(tests, usual_heads);
+  tcase_add_test(tests, unround_ratio);
   tcase_add_test(tests, overrides);
   tcase_add_test(tests, trainer_checkpoints);
   tcase_add_loop_test(tests, edited_config, 0,
                       sizeof config_edits / sizeof *config_edits);
   tcase_add_test(tests, large_config);
   tcase_add_test(tests, no_config);
+  tcase_add_test(tests, folder_with_bin);
   tcase_add_test(tests, empty_folder);
   tcase_add_test(tests, mapped_file);
   tcase_add_test(tests, mapped_hugging_face);
@@ -1141,6 +1212,7 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, misaligned_file);
   tcase_add_test(tests, mapped_vit_l);
   tcase_add_test(tests, export_round_trip);
+  tcase_add_test(tests, export_config);
   tcase_add_test(tests, export_as_transformers);
   tcase_add_test(tests, export_encoders);
   tcase_add_test(tests, export_f16);
@@ -1161,8 +1233,9 @@ START_TEST(without_json) {
                MAE_ERROR_UNSUPPORTED, "JSON");
 #ifdef MAE_HAVE_ZIP
   ASSERT_OK(mae_model_import(DATA "official.pth", &o, &model, NULL));
-  ASSERT_FAILS(mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path),
-               MAE_ERROR_UNSUPPORTED, "JSON");
+  ASSERT_FAILS(
+      mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path),
+      MAE_ERROR_UNSUPPORTED, "JSON");
   mae_model_destroy(model);
 #endif
   (void)slurp, (void)spit;

@@ -130,6 +130,8 @@ static mae_status use_all(const char *from) {
 
 static const char views[] = "tests/data/import/views.pt";
 
+#ifdef MAE_HAVE_JSON
+
 /* Every value as PyTorch has it, bit for bit. */
 START_TEST(strided_views) {
   static const char *const names[] = {"base",     "transposed", "columns",
@@ -166,6 +168,8 @@ START_TEST(strided_views) {
 }
 END_TEST
 
+#endif
+
 START_TEST(sound_archive) {
   float values[6];
   mae_weights *w;
@@ -179,9 +183,11 @@ START_TEST(sound_archive) {
 END_TEST
 
 START_TEST(halves) {
-  static const uint16_t f16[] = {0x3c00, 0xc000, 0x0001, 0x8000, 0x7bff, 0x0400};
+  static const uint16_t f16[] = {0x3c00, 0xc000, 0x0001,
+                                 0x8000, 0x7bff, 0x0400};
   static const float f16_values[] = {1, -2, 0x1p-24f, -0.0f, 65504, 0x1p-14f};
-  static const uint16_t bf16[] = {0x3f80, 0xc000, 0x0001, 0x8000, 0x7f7f, 0x4049};
+  static const uint16_t bf16[] = {0x3f80, 0xc000, 0x0001,
+                                  0x8000, 0x7f7f, 0x4049};
   static const uint32_t bf16_bits[] = {0x3f800000, 0xc0000000, 0x00010000,
                                        0x80000000, 0x7f7f0000, 0x40490000};
   for (int k = 0; k < 2; k++) {
@@ -387,8 +393,10 @@ START_TEST(odd_archives) {
   ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, path);
   spit("PK\3\4", 4);
   ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "zip");
+#ifdef MAE_HAVE_JSON /* an archive of nothing has no mark of its kind */
   spit("PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 22);
   ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, path);
+#endif
 }
 END_TEST
 
@@ -472,17 +480,23 @@ END_TEST
 START_TEST(old_formats) {
   ASSERT_FAILS(use_all("tests/data/import/old.pth"), MAE_ERROR_FORMAT,
                "before torch 1.6");
+#ifdef MAE_HAVE_JSON /* it might be a safetensors file */
   spit("\x80\4\x95\3\0\0\0\0\0\0\0N.", 13);
   ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "bare pickle");
+#endif
   ASSERT_FAILS(use_all("tests/data/import/namespace.pth"), MAE_ERROR_FORMAT,
                "argparse.Namespace is not part of a tensor state dict");
 }
 END_TEST
 
 START_TEST(not_a_file) {
-  ASSERT_FAILS(use_all("/nowhere/at/all"), MAE_ERROR_NOT_FOUND, "/nowhere");
-  ASSERT_FAILS(use_all("/dev/zero"), MAE_ERROR_IO, "regular file");
-  ASSERT_FAILS(use_all("/tmp"), MAE_ERROR_IO, "regular file");
+  mae_torch_file *file = NULL;
+  ASSERT_FAILS(mae_torch_open("/nowhere/at/all", &file), MAE_ERROR_NOT_FOUND,
+               "/nowhere");
+  ASSERT_FAILS(mae_torch_open("/dev/zero", &file), MAE_ERROR_IO,
+               "regular file");
+  ASSERT_FAILS(mae_torch_open("/tmp", &file), MAE_ERROR_IO, "regular file");
+  ck_assert_ptr_null(file);
 }
 END_TEST
 
@@ -491,7 +505,7 @@ END_TEST
 START_TEST(truncated_anywhere) {
   unsigned char *bytes;
   size_t n = slurp(views, &bytes);
-  for (size_t cut = 0; cut < n; cut++) {
+  for (size_t cut = 4; cut < n; cut++) { /* less has no mark of its kind */
     spit(bytes, cut);
     ck_assert_int_eq(use_all(path), MAE_ERROR_FORMAT);
   }
@@ -599,7 +613,9 @@ START_TEST(bounded_archive) {
 END_TEST
 
 static void add_tests(TCase *tests) {
+#ifdef MAE_HAVE_JSON /* in which the expected values are */
   tcase_add_test(tests, strided_views);
+#endif
   tcase_add_test(tests, sound_archive);
   tcase_add_test(tests, halves);
   tcase_add_loop_test(tests, bad_tensor, 0,

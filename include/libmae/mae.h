@@ -124,7 +124,8 @@ MAE_API mae_status mae_random_permutation(uint64_t seed, uint64_t stream,
 
 /* ------------------------------------------------------------- tensor --- */
 
-/* A dense f32 array of 1 to 4 dimensions whose data is 64-byte aligned. */
+/* A dense f32 array of 1 to 4 dimensions whose data is 64-byte aligned (only
+ * 4-byte in a model that was imported with `map`). */
 typedef struct mae_tensor mae_tensor;
 
 #define MAE_MAX_DIMS 4
@@ -432,9 +433,10 @@ MAE_API int64_t mae_load_report_mapped_bytes(const mae_load_report *report);
  * safetensors file as mae_model_save's.  Hugging Face naming: path is a folder
  * (made if missing, its parent not) that gets model.safetensors and
  * config.json, for from_pretrained of ViTMAEForPreTraining, or of ViTMAEModel
- * without a decoder; or, when it ends in ".safetensors", that one file.  In
- * f16 values are rounded to nearest.  mae_model_import reads all of them;
- * after f32 it has the same bits.
+ * without a decoder; or, when it ends in ".safetensors", that one file.
+ * (transformers makes a ViTMAEForPreTraining for square images alone; of
+ * others its ViTMAEModel reads the encoder.)  In f16 values are rounded to
+ * nearest.  mae_model_import reads all of them; after f32 it has the same bits.
  * MAE_ERROR_UNSUPPORTED: global_pool or a head under Hugging Face's naming;
  * MAE_ERROR_INVALID_ARGUMENT: f16 and a value beyond its range. */
 MAE_API mae_status mae_model_export(const mae_model *model, mae_layout layout,

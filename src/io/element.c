@@ -8,13 +8,20 @@ static const struct {
   const char *name;
   int64_t bytes;
 } elements[MAE_ELEMENTS] = {
-    [MAE_ELEMENT_F32] = {"F32", 4},         [MAE_ELEMENT_F64] = {"F64", 8},
-    [MAE_ELEMENT_F16] = {"F16", 2},         [MAE_ELEMENT_BF16] = {"BF16", 2},
-    [MAE_ELEMENT_I64] = {"I64", 8},         [MAE_ELEMENT_I32] = {"I32", 4},
-    [MAE_ELEMENT_I16] = {"I16", 2},         [MAE_ELEMENT_I8] = {"I8", 1},
-    [MAE_ELEMENT_U64] = {"U64", 8},         [MAE_ELEMENT_U32] = {"U32", 4},
-    [MAE_ELEMENT_U16] = {"U16", 2},         [MAE_ELEMENT_U8] = {"U8", 1},
-    [MAE_ELEMENT_BOOL] = {"BOOL", 1},       [MAE_ELEMENT_F8_E4M3] = {"F8_E4M3", 1},
+    [MAE_ELEMENT_F32] = {"F32", 4},
+    [MAE_ELEMENT_F64] = {"F64", 8},
+    [MAE_ELEMENT_F16] = {"F16", 2},
+    [MAE_ELEMENT_BF16] = {"BF16", 2},
+    [MAE_ELEMENT_I64] = {"I64", 8},
+    [MAE_ELEMENT_I32] = {"I32", 4},
+    [MAE_ELEMENT_I16] = {"I16", 2},
+    [MAE_ELEMENT_I8] = {"I8", 1},
+    [MAE_ELEMENT_U64] = {"U64", 8},
+    [MAE_ELEMENT_U32] = {"U32", 4},
+    [MAE_ELEMENT_U16] = {"U16", 2},
+    [MAE_ELEMENT_U8] = {"U8", 1},
+    [MAE_ELEMENT_BOOL] = {"BOOL", 1},
+    [MAE_ELEMENT_F8_E4M3] = {"F8_E4M3", 1},
     [MAE_ELEMENT_F8_E5M2] = {"F8_E5M2", 1},
 };
 

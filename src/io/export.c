@@ -59,13 +59,12 @@ static void add_parts(listing *l, const mae_naming *naming,
     l->tensors[i] = p->value;
     l->tensors[i].shape[0] /= parts;
     l->tensors[i].data += k * mae_tensor_size(&l->tensors[i]);
-    l->entries[i] =
-        (mae_safetensors_entry){l->names[i].text, &l->tensors[i]};
+    l->entries[i] = (mae_safetensors_entry){l->names[i].text, &l->tensors[i]};
   }
 }
 
-static mae_status list_tensors(const mae_model *model,
-                               const mae_naming *naming, listing *l) {
+static mae_status list_tensors(const mae_model *model, const mae_naming *naming,
+                               listing *l) {
   const size_t most = (size_t)model->n_params * MOST_PARTS;
   l->names = mae_calloc(most, sizeof *l->names);
   l->tensors = mae_calloc(most, sizeof *l->tensors);

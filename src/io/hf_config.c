@@ -86,9 +86,9 @@ static void check_kind(reader *r, mae_hf_config *c) {
                          "%s: model_type is \"%.40s\", not vit_mae or vit",
                          r->path, type);
   else if (strcmp(activation, "gelu"))
-    r->status = mae_fail(MAE_ERROR_UNSUPPORTED,
-                         "%s: hidden_act is \"%.40s\", not gelu", r->path,
-                         activation);
+    r->status =
+        mae_fail(MAE_ERROR_UNSUPPORTED, "%s: hidden_act is \"%.40s\", not gelu",
+                 r->path, activation);
 }
 
 static void read_fields(reader *r, mae_hf_config *c) {
@@ -104,7 +104,8 @@ static void read_fields(reader *r, mae_hf_config *c) {
   c->intermediate_size = size_of(r, "intermediate_size", 3072);
   c->decoder_hidden_size = size_of(r, "decoder_hidden_size", 512);
   c->decoder_num_hidden_layers = size_of(r, "decoder_num_hidden_layers", 8);
-  c->decoder_num_attention_heads = size_of(r, "decoder_num_attention_heads", 16);
+  c->decoder_num_attention_heads =
+      size_of(r, "decoder_num_attention_heads", 16);
   c->norm_pix_loss = flag_of(r, "norm_pix_loss", 0);
   c->layer_norm_eps = real_of(r, "layer_norm_eps", 1e-12);
 }
@@ -116,7 +117,8 @@ static mae_status slurp(int fd, const char *path, char **text, size_t *size) {
   if (!S_ISREG(info.st_mode) || info.st_size > MOST_BYTES)
     return mae_fail(MAE_ERROR_FORMAT, "%s: no file, or too large a one", path);
   *text = malloc((size_t)info.st_size + 1);
-  if (!*text) return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
+  if (!*text)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
   ssize_t n = pread(fd, *text, (size_t)info.st_size, 0);
   if (n < 0) return mae_io_fail("read", path, errno);
   *size = (size_t)n;
@@ -169,12 +171,13 @@ static json_t *encoder_fields(const mae_config *c, mae_dtype dtype,
       "{s:[s], s:s, s:s, s:s, s:f, s:f, s:i, s:o, s:i, s:f, s:f, s:i, s:i, s:i,"
       " s:i, s:b}",
       "architectures", architecture, "model_type", "vit_mae", "torch_dtype",
-      dtype == MAE_DTYPE_F16 ? "float16" : "float32", "hidden_act", "gelu", "attention_probs_dropout_prob", 0.0,
-      "hidden_dropout_prob", 0.0, "hidden_size", c->embed_dim, "image_size",
-      image_size(c), "intermediate_size", hidden, "initializer_range", 0.02,
-      "layer_norm_eps", c->layer_norm_eps, "num_attention_heads", c->num_heads,
-      "num_channels", c->in_chans, "num_hidden_layers", c->depth, "patch_size",
-      c->patch_size, "qkv_bias", 1);
+      dtype == MAE_DTYPE_F16 ? "float16" : "float32", "hidden_act", "gelu",
+      "attention_probs_dropout_prob", 0.0, "hidden_dropout_prob", 0.0,
+      "hidden_size", c->embed_dim, "image_size", image_size(c),
+      "intermediate_size", hidden, "initializer_range", 0.02, "layer_norm_eps",
+      c->layer_norm_eps, "num_attention_heads", c->num_heads, "num_channels",
+      c->in_chans, "num_hidden_layers", c->depth, "patch_size", c->patch_size,
+      "qkv_bias", 1);
 }
 
 static json_t *decoder_fields(const mae_config *c) {
@@ -188,8 +191,8 @@ static json_t *decoder_fields(const mae_config *c) {
 
 static char *config_text(const mae_config *c, mae_dtype dtype) {
   const bool decodes = mae_config_has_decoder(c);
-  json_t *root =
-      encoder_fields(c, dtype, decodes ? "ViTMAEForPreTraining" : "ViTMAEModel");
+  json_t *root = encoder_fields(
+      c, dtype, decodes ? "ViTMAEForPreTraining" : "ViTMAEModel");
   json_t *decoder = decodes ? decoder_fields(c) : json_object();
   const bool sound = root && decoder && !json_object_update(root, decoder);
   char *text = sound ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;

@@ -17,7 +17,7 @@ void mae_load_options_init(mae_load_options *options, size_t struct_size) {
 }
 
 /* An import under way. */
-typedef struct import {
+typedef struct job {
   mae_load_options options;
   char *path;        /* of the weights */
   char *config_path; /* where config.json would be */
@@ -27,10 +27,10 @@ typedef struct import {
   mae_model *model;
   mae_load_report *report;
   bool *used; /* per weight of the file */
-} import;
+} job;
 
 /* Put the file's name before the latest message. */
-static mae_status in_file(const import *in, mae_status status) {
+static mae_status in_file(const job *in, mae_status status) {
   char why[400]; /* mae_fail must not read the text it replaces */
   snprintf(why, sizeof why, "%s", mae_last_error());
   return mae_fail(status, "%s: %s", in->path, why);
@@ -86,7 +86,7 @@ static bool is_folder(const char *path) {
 }
 
 /* The weights in a folder, with the config beside them. */
-static mae_status find_in_folder(import *in, const char *folder) {
+static mae_status find_in_folder(job *in, const char *folder) {
   static const char *const names[] = {"pytorch_model.bin", "model.safetensors"};
   struct stat info;
   for (size_t i = 0; i < 2 && (!in->path || stat(in->path, &info)); i++) {
@@ -102,15 +102,16 @@ static mae_status find_in_folder(import *in, const char *folder) {
   return in->config_path ? MAE_OK : MAE_ERROR_OUT_OF_MEMORY;
 }
 
-static mae_status find_paths(import *in, const char *path) {
+static mae_status find_paths(job *in, const char *path) {
   if (strlen(path) > 65536)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "a path of 64 kilobytes");
   if (is_folder(path)) return find_in_folder(in, path);
   in->path = strdup(path);
   const char *slash = strrchr(path, '/');
-  in->config_path = slash == path ? strdup("/config.json")
-                                  : join(path, slash ? (size_t)(slash - path) : 0,
-                                         "config.json");
+  in->config_path =
+      slash == path
+          ? strdup("/config.json")
+          : join(path, slash ? (size_t)(slash - path) : 0, "config.json");
   if (in->path && in->config_path) return MAE_OK;
   return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a path");
 }
@@ -125,7 +126,7 @@ static bool has_our_metadata(const mae_safetensors *file) {
 }
 
 /* What the options say instead. */
-static mae_status override(const import *in, mae_config *config) {
+static mae_status override(const job *in, mae_config *config) {
   const mae_load_options *o = &in->options;
   mae_config c = *config;
   if (o->grid_height) {
@@ -142,7 +143,7 @@ static mae_status override(const import *in, mae_config *config) {
   return MAE_OK;
 }
 
-static mae_status find_config(import *in, mae_config *config) {
+static mae_status find_config(job *in, mae_config *config) {
   const mae_safetensors *file = mae_weights_safetensors(in->weights);
   const bool named = mae_naming_detect(in->weights, &in->naming);
   in->report->layout = in->naming.layout;
@@ -173,7 +174,7 @@ static mae_tensor part_of(const mae_tensor *value, int32_t parts) {
   return part;
 }
 
-static const mae_weight *find_part(const import *in, const char *official,
+static const mae_weight *find_part(const job *in, const char *official,
                                    int32_t part, mae_file_name *name) {
   *name = mae_naming_part(&in->naming, official, part);
   const mae_weight *w = mae_weights_find(in->weights, name->text);
@@ -181,7 +182,7 @@ static const mae_weight *find_part(const import *in, const char *official,
   return w;
 }
 
-static mae_status compare(const import *in, const mae_weight *w,
+static mae_status compare(const job *in, const mae_weight *w,
                           const mae_tensor *expected) {
   mae_tensor found = {.ndim = (int32_t)w->ndim};
   memcpy(found.shape, w->shape, sizeof found.shape);
@@ -200,7 +201,7 @@ static mae_status compare(const import *in, const mae_weight *w,
                         wanted.text);
 }
 
-static mae_status compare_all(const import *in) {
+static mae_status compare_all(const job *in) {
   for (int32_t i = 0; i < in->model->n_params; i++) {
     const mae_param *p = &in->model->params[i];
     const int32_t parts = mae_naming_parts(&in->naming, p->name);
@@ -208,9 +209,9 @@ static mae_status compare_all(const import *in) {
     for (int32_t k = 0; k < parts; k++) {
       mae_file_name name;
       const mae_weight *w = find_part(in, p->name, k, &name);
-      MAE_TRY(w ? compare(in, w, &expected)
-                : mae_report_add(in->report, MAE_LOAD_MISSING, "%s",
-                                 name.text));
+      MAE_TRY(
+          w ? compare(in, w, &expected)
+            : mae_report_add(in->report, MAE_LOAD_MISSING, "%s", name.text));
     }
   }
   return MAE_OK;
@@ -223,11 +224,17 @@ static bool begins(const char *name, const char *with) {
 }
 
 /* Would the file's own model compute something with it that ours does not? */
-static bool is_needed_there(const import *in, const char *name) {
-  static const char *const elsewhere[] = {
-      "norm.",     "fc_norm.",         "norm_pre.", "patch_embed.",
-      "reg_token", "dist_token",       "cls_token", "pos_embed",
-      "embeddings.distillation_token", "embeddings.patch_embeddings."};
+static bool is_needed_there(const job *in, const char *name) {
+  static const char *const elsewhere[] = {"norm.",
+                                          "fc_norm.",
+                                          "norm_pre.",
+                                          "patch_embed.",
+                                          "reg_token",
+                                          "dist_token",
+                                          "cls_token",
+                                          "pos_embed",
+                                          "embeddings.distillation_token",
+                                          "embeddings.patch_embeddings."};
   for (int decoder = 0; decoder < 2; decoder++)
     if ((!decoder || mae_config_has_decoder(&in->model->config)) &&
         begins(name, mae_naming_blocks(&in->naming, decoder).text))
@@ -239,7 +246,7 @@ static bool is_needed_there(const import *in, const char *name) {
 }
 
 /* *needed: the first that the file's model would need. */
-static mae_status list_extras(const import *in, const char **needed) {
+static mae_status list_extras(const job *in, const char **needed) {
   *needed = NULL;
   for (int32_t i = 0; i < mae_weights_count(in->weights); i++) {
     const char *name = mae_weights_at(in->weights, i)->name;
@@ -250,7 +257,7 @@ static mae_status list_extras(const import *in, const char **needed) {
   return MAE_OK;
 }
 
-static mae_status check_fit(const import *in) {
+static mae_status check_fit(const job *in) {
   const mae_load_report *r = in->report;
   const char *needed = NULL;
   MAE_TRY(compare_all(in));
@@ -276,20 +283,20 @@ static mae_status check_fit(const import *in) {
 /* ------------------------------------------------------------- filling --- */
 
 /* Use f32 tensors of one part where they lie. */
-static void map_params(const import *in) {
+static void map_params(const job *in) {
   for (int32_t i = 0; i < in->model->n_params; i++) {
     mae_param *p = &in->model->params[i];
     mae_file_name name;
     if (mae_naming_parts(&in->naming, p->name) > 1) continue;
-    p->value.data = mae_weights_in_place(in->weights,
-                                         find_part(in, p->name, 0, &name));
+    p->value.data =
+        mae_weights_in_place(in->weights, find_part(in, p->name, 0, &name));
     if (p->value.data)
       in->report->mapped_bytes +=
           mae_tensor_size(&p->value) * (int64_t)sizeof(float);
   }
 }
 
-static mae_status read_param(const import *in, const mae_param *p) {
+static mae_status read_param(const job *in, const mae_param *p) {
   const int32_t parts = mae_naming_parts(&in->naming, p->name);
   const int64_t each = mae_tensor_size(&p->value) / parts;
   for (int32_t k = 0; k < parts; k++) {
@@ -300,7 +307,7 @@ static mae_status read_param(const import *in, const mae_param *p) {
   return MAE_OK;
 }
 
-static mae_status fill(const import *in) {
+static mae_status fill(const job *in) {
   mae_model *model = in->model;
   bool *mapped = mae_calloc((size_t)model->n_params, sizeof *mapped);
   if (!mapped) return MAE_ERROR_OUT_OF_MEMORY;
@@ -317,11 +324,11 @@ static mae_status fill(const import *in) {
   return status;
 }
 
-static mae_status resize(const import *in) {
+static mae_status resize(const job *in) {
   const mae_load_options *o = &in->options;
   const mae_config *c = &in->model->config;
-  if (!o->image_height || (o->image_height == c->image_height &&
-                           o->image_width == c->image_width))
+  if (!o->image_height ||
+      (o->image_height == c->image_height && o->image_width == c->image_width))
     return MAE_OK;
   return mae_model_resize(in->model, o->image_height, o->image_width);
 }
@@ -330,12 +337,12 @@ static mae_status resize(const import *in) {
 
 /* Shapes are compared before memory is taken for weights, so that a config
  * that lies about the file costs nothing. */
-static mae_status load(import *in) {
+static mae_status load(job *in) {
   mae_config config;
   MAE_TRY(mae_report_create(&in->report));
   in->report->format = mae_weights_format(in->weights);
-  in->used = mae_calloc((size_t)mae_weights_count(in->weights),
-                        sizeof *in->used);
+  in->used =
+      mae_calloc((size_t)mae_weights_count(in->weights), sizeof *in->used);
   if (!in->used) return MAE_ERROR_OUT_OF_MEMORY;
   MAE_TRY(find_config(in, &config));
   MAE_TRY(mae_model_describe(&config, &in->model));
@@ -344,14 +351,14 @@ static mae_status load(import *in) {
   return resize(in);
 }
 
-static bool has_findings(const import *in) {
+static bool has_findings(const job *in) {
   int32_t n = 0;
   for (int k = 0; in->report && k < MAE_LOAD_FINDINGS; k++)
     n += in->report->found[k].count;
   return n > 0;
 }
 
-static void finish(import *in) {
+static void finish(job *in) {
   mae_weights_close(in->weights);
   mae_model_destroy(in->model);
   mae_load_report_destroy(in->report);
@@ -364,10 +371,10 @@ mae_status mae_model_import(const char *path, const mae_load_options *options,
                             mae_model **model, mae_load_report **report) {
   MAE_REQUIRE(path);
   MAE_REQUIRE(model);
-  import in = {.options = defaults};
+  job in = {.options = defaults};
   if (options)
-    MAE_TRY(mae_options_read("mae_load_options", &in.options,
-                             sizeof in.options, options));
+    MAE_TRY(mae_options_read("mae_load_options", &in.options, sizeof in.options,
+                             options));
   MAE_TRY(check_options(&in.options));
   mae_status status = find_paths(&in, path);
   if (status == MAE_OK)

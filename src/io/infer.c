@@ -55,10 +55,9 @@ static double mlp_ratio(const source *s, int32_t width) {
 }
 
 static void set_decoder(const source *s, mae_config *c) {
-  static const char *const marks[] = {"decoder_embed.weight",
-                                      "decoder_pred.weight",
-                                      "decoder_norm.weight",
-                                      "decoder_pos_embed"};
+  static const char *const marks[] = {
+      "decoder_embed.weight", "decoder_pred.weight", "decoder_norm.weight",
+      "decoder_pos_embed"};
   bool decodes = depth(s, true) > 0;
   for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
     decodes = decodes || find(s, marks[i]);
@@ -111,7 +110,8 @@ static mae_status set_grid(const source *s, mae_config *c) {
   int64_t height = (int64_t)rows * c->patch_size;
   int64_t width = (int64_t)columns * c->patch_size;
   if (height > INT32_MAX || width > INT32_MAX)
-    return mae_fail(MAE_ERROR_MISMATCH, "an image of so many patches overflows");
+    return mae_fail(MAE_ERROR_MISMATCH,
+                    "an image of so many patches overflows");
   c->image_height = (int32_t)height;
   c->image_width = (int32_t)width;
   return MAE_OK;
@@ -126,8 +126,8 @@ static int32_t usual_heads(int32_t width) {
 static mae_status set_heads(const source *s, mae_config *c) {
   c->num_heads = s->options->num_heads;
   if (!c->num_heads)
-    c->num_heads = s->hf->present ? s->hf->num_attention_heads
-                                  : usual_heads(c->embed_dim);
+    c->num_heads =
+        s->hf->present ? s->hf->num_attention_heads : usual_heads(c->embed_dim);
   if (!c->num_heads)
     return mae_fail(MAE_ERROR_MISMATCH,
                     "how many heads share a width of %d is not in the file; "
@@ -186,8 +186,7 @@ static mae_status check(const mae_config *c) {
 }
 
 mae_status mae_infer_config(const mae_weights *weights,
-                            const mae_naming *naming,
-                            const mae_hf_config *hf,
+                            const mae_naming *naming, const mae_hf_config *hf,
                             const mae_load_options *options,
                             mae_config *config) {
   const source s = {weights, naming, hf, options};

@@ -10,8 +10,7 @@
  * present), else from the official models.  The config is checked.
  * MAE_ERROR_MISMATCH: no model of this library. */
 mae_status mae_infer_config(const mae_weights *weights,
-                            const mae_naming *naming,
-                            const mae_hf_config *hf,
+                            const mae_naming *naming, const mae_hf_config *hf,
                             const mae_load_options *options,
                             mae_config *config);
 

@@ -104,8 +104,9 @@ mae_file_name mae_naming_blocks(const mae_naming *naming, bool decoder) {
     snprintf(name.text, sizeof name.text,
              decoder ? "decoder_blocks." : "blocks.");
   else if (decoder)
-    snprintf(name.text, sizeof name.text, "%s",
-             naming->decoder_encoder ? hf_decoder_5 : "decoder.decoder_layers.");
+    snprintf(
+        name.text, sizeof name.text, "%s",
+        naming->decoder_encoder ? hf_decoder_5 : "decoder.decoder_layers.");
   else
     snprintf(name.text, sizeof name.text, "%s%s", naming->vit ? "vit." : "",
              naming->projections ? "layers." : "encoder.layer.");
@@ -116,12 +117,16 @@ static mae_file_name hf_block_name(const mae_naming *naming, bool decoder,
                                    const char *number, int length,
                                    const char *inner, int32_t part) {
   const char *rest = "";
-  const stem *s = has_stem(inner, qkv, &rest)
-                      ? &qkv_stems[part]
-                      : find_stem(block_stems, COUNT(block_stems), inner, &rest);
+  const stem *s =
+      has_stem(inner, qkv, &rest)
+          ? &qkv_stems[part]
+          : find_stem(block_stems, COUNT(block_stems), inner, &rest);
   mae_file_name prefix = mae_naming_blocks(naming, decoder), name;
   snprintf(name.text, sizeof name.text, "%.48s%.*s.%s%s", prefix.text, length,
-           number, !s ? inner : naming->projections ? s->hf_5 : s->hf,
+           number,
+           !s                    ? inner
+           : naming->projections ? s->hf_5
+                                 : s->hf,
            s ? rest : "");
   return name;
 }
@@ -132,8 +137,7 @@ static mae_file_name hf_name(const mae_naming *naming, const char *official,
   const char *number, *rest = "";
   int length;
   const char *inner = block_rest(official, &decoder, &number, &length);
-  if (inner)
-    return hf_block_name(naming, decoder, number, length, inner, part);
+  if (inner) return hf_block_name(naming, decoder, number, length, inner, part);
   mae_file_name name;
   const stem *s =
       find_stem(encoder_stems, COUNT(encoder_stems), official, &rest);

@@ -18,8 +18,8 @@ static mae_status grow(mae_load_report *report, mae_load_finding finding) {
   const int32_t count = report->found[finding].count;
   if (count < report->found[finding].room) return MAE_OK;
   const int32_t room = count ? 2 * count : 16;
-  char **lines = mae_realloc(report->found[finding].lines, (size_t)room,
-                             sizeof *lines);
+  char **lines =
+      mae_realloc(report->found[finding].lines, (size_t)room, sizeof *lines);
   if (!lines) return MAE_ERROR_OUT_OF_MEMORY;
   report->found[finding].lines = lines;
   report->found[finding].room = room;

@@ -356,10 +356,10 @@ static bool add_entry(json_t *header, const mae_safetensors_entry *e,
   bool ok = shape != NULL;
   for (int32_t i = 0; i < e->tensor->ndim; i++)
     ok &= !json_array_append_new(shape, json_integer(e->tensor->shape[i]));
-  json_t *value = json_pack("{s:s, s:o, s:[I, I]}", "dtype",
-                            dtype == MAE_DTYPE_F16 ? "F16" : "F32", "shape",
-                            shape, "data_offsets", (json_int_t)begin,
-                            (json_int_t)(begin + tensor_bytes(e->tensor, dtype)));
+  json_t *value = json_pack(
+      "{s:s, s:o, s:[I, I]}", "dtype", dtype == MAE_DTYPE_F16 ? "F16" : "F32",
+      "shape", shape, "data_offsets", (json_int_t)begin,
+      (json_int_t)(begin + tensor_bytes(e->tensor, dtype)));
   return !json_object_set_new(header, e->name, value) && ok;
 }
 
@@ -467,7 +467,8 @@ mae_status mae_safetensors_write_as(const char *path, mae_dtype dtype,
                                     int32_t n_entries,
                                     const mae_safetensors_text *metadata,
                                     int32_t n_metadata) {
-  (void)dtype, (void)path, (void)entries, (void)n_entries, (void)metadata, (void)n_metadata;
+  (void)dtype, (void)path, (void)entries, (void)n_entries, (void)metadata,
+      (void)n_metadata;
   return unsupported();
 }
 

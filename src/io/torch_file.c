@@ -24,7 +24,7 @@ struct mae_torch_file {
   char *path;
   int64_t bytes; /* of the file */
   zip_t *archive;
-  int prefix; /* length of "NAME/" before every entry */
+  int prefix;             /* length of "NAME/" before every entry */
   const char *first_name; /* "NAME/data.pkl", lent by the archive */
   char *pickle_bytes;
   mae_pickle *pickle;
@@ -62,7 +62,8 @@ static mae_status open_archive(mae_torch_file *file) {
   close(fd);
   zip_error_t error;
   zip_error_init_with_code(&error, code);
-  mae_status status = bad(file, "no sound zip archive", zip_error_strerror(&error));
+  mae_status status =
+      bad(file, "no sound zip archive", zip_error_strerror(&error));
   zip_error_fini(&error);
   return status;
 }
@@ -77,10 +78,11 @@ static mae_status stat_entry(const mae_torch_file *file, uint64_t entry,
       (info.valid & needed) != needed)
     return bad(file, "no sound zip archive", NULL);
   const char *name = zip_get_name(file->archive, entry, ZIP_FL_ENC_RAW);
-  if (info.comp_method != ZIP_CM_STORE ||
-      info.encryption_method != ZIP_EM_NONE)
-    return bad(file, "an entry is compressed or encrypted, which torch.save "
-               "never does", name);
+  if (info.comp_method != ZIP_CM_STORE || info.encryption_method != ZIP_EM_NONE)
+    return bad(file,
+               "an entry is compressed or encrypted, which torch.save "
+               "never does",
+               name);
   if (info.size != info.comp_size || info.size > (uint64_t)file->bytes)
     return bad(file, "an entry's size does not fit the file", name);
   *bytes = (int64_t)info.size;
@@ -93,7 +95,8 @@ static bool find_entry(const mae_torch_file *file, const char *name,
   char full[MOST_ENTRY_NAME];
   int n = snprintf(full, sizeof full, "%.*s%.*s", file->prefix,
                    file->first_name, (int)length, name);
-  if (n < 0 || n >= (int)sizeof full || memchr(name, '\0', length)) return false;
+  if (n < 0 || n >= (int)sizeof full || memchr(name, '\0', length))
+    return false;
   zip_int64_t found = zip_name_locate(file->archive, full, ZIP_FL_ENC_RAW);
   if (found < 0) return false;
   *entry = (uint64_t)found;
@@ -124,8 +127,7 @@ static mae_status check_end(const mae_torch_file *file, zip_file_t *entry) {
 static mae_status read_whole(const mae_torch_file *file, uint64_t entry,
                              void *into, int64_t bytes) {
   zip_file_t *opened = zip_fopen_index(file->archive, entry, 0);
-  if (!opened)
-    return bad(file, "a damaged entry", zip_strerror(file->archive));
+  if (!opened) return bad(file, "a damaged entry", zip_strerror(file->archive));
   mae_status status = read_into(file, opened, into, bytes);
   if (status == MAE_OK) status = check_end(file, opened);
   zip_fclose(opened);
@@ -152,8 +154,10 @@ static mae_status find_pickle(mae_torch_file *file, uint64_t *entry) {
     *entry = (uint64_t)i;
   }
   if (!file->first_name)
-    return bad(file, "a zip archive without a data.pkl is no file of "
-               "torch.save", NULL);
+    return bad(file,
+               "a zip archive without a data.pkl is no file of "
+               "torch.save",
+               NULL);
   return MAE_OK;
 }
 
@@ -240,7 +244,8 @@ static mae_status read_tensor(const mae_torch_file *file, value *v,
   if (key->number >= (int64_t)sizeof name - 8)
     return bad(file, "a storage of too long a name", t->name);
   int n = snprintf(name, sizeof name, "data/%.*s", (int)key->number, key->text);
-  if (n != 5 + (int)key->number || !find_entry(file, name, (size_t)n, &t->entry))
+  if (n != 5 + (int)key->number ||
+      !find_entry(file, name, (size_t)n, &t->entry))
     return bad(file, "a tensor's storage is not in the archive", t->name);
   MAE_TRY(stat_entry(file, t->entry, &bytes));
   if (!mae_mul(elements, mae_element_bytes(t->element), &expected) ||
@@ -320,8 +325,10 @@ static mae_status read_tensors(mae_torch_file *file) {
   const mae_pickle *p = file->pickle;
   value *dict = find_state_dict(p);
   if (!dict)
-    return bad(file, "no state dict, neither at the top nor under \"model\" or "
-               "\"state_dict\"", NULL);
+    return bad(file,
+               "no state dict, neither at the top nor under \"model\" or "
+               "\"state_dict\"",
+               NULL);
   file->tensors =
       mae_calloc((size_t)tensors_in(p, dict), sizeof *file->tensors);
   if (!file->tensors) return MAE_ERROR_OUT_OF_MEMORY;
@@ -387,7 +394,8 @@ static mae_status convert(const mae_torch_file *file, zip_file_t *entry,
   const int64_t each = mae_element_bytes(element);
   if (element == MAE_ELEMENT_F32) return read_into(file, entry, into, n * each);
   while (n > 0) {
-    const int64_t most = (int64_t)sizeof buffer / each, part = n < most ? n : most;
+    const int64_t most = (int64_t)sizeof buffer / each,
+                  part = n < most ? n : most;
     MAE_TRY(read_into(file, entry, buffer, part * each));
     mae_element_to_f32(element, buffer, part, into);
     into += part;
@@ -436,16 +444,15 @@ static void gather(const mae_torch_tensor *t, const float *from, float *into) {
     for (int64_t b = 0; b < size[1]; b++)
       for (int64_t c = 0; c < size[2]; c++)
         for (int64_t d = 0; d < size[3]; d++)
-          *into++ =
-              from[a * step[0] + b * step[1] + c * step[2] + d * step[3]];
+          *into++ = from[a * step[0] + b * step[1] + c * step[2] + d * step[3]];
 }
 
 mae_status mae_torch_read(mae_torch_file *file, const mae_torch_tensor *tensor,
                           float *into) {
   if (!tensor->count) return MAE_OK;
   if (is_contiguous(tensor)) return read_span(file, tensor, into);
-  float *span = mae_calloc((size_t)(tensor->last - tensor->first + 1),
-                           sizeof *span);
+  float *span =
+      mae_calloc((size_t)(tensor->last - tensor->first + 1), sizeof *span);
   if (!span) return MAE_ERROR_OUT_OF_MEMORY;
   mae_status status = read_span(file, tensor, span);
   if (status == MAE_OK) gather(tensor, span, into);
