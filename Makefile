@@ -3,6 +3,7 @@
 #   BLAS=openblas|blis    CBLAS provider
 #   JSON=none             leave out checkpoints and safetensors files
 #   ZLIB=none ZIP=none    leave out the IDX reader / PyTorch's files
+#   ARCHIVE=none          leave out tar shards
 #   JPEG=none PNG=none WEBP=none            leave out an image decoder
 #   SANITIZE=address,undefined | thread     build with a sanitizer
 #   PREFIX, DESTDIR, CC, CFLAGS             as usual
@@ -23,6 +24,7 @@ BLAS     ?= openblas
 JSON     ?= jansson
 ZLIB     ?= zlib
 ZIP      ?= libzip
+ARCHIVE  ?= libarchive
 JPEG     ?= libjpeg
 PNG      ?= libpng
 WEBP     ?= libwebp
@@ -54,13 +56,12 @@ ifneq ($(shell $(PKG_CONFIG) --exists $(2) 2>/dev/null && echo yes),)
   PC_REQUIRES += $(2)
 endif
 endef
-$(foreach name,JSON ZLIB ZIP JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
-# For static programs libzip is named alone: its own .pc file asks for bzip2
-# and OpenSSL, whose development packages libzip-dev does not bring.
-ifneq ($(filter $(ZIP),$(PC_REQUIRES)),)
-  PC_REQUIRES := $(filter-out $(ZIP),$(PC_REQUIRES))
-  PC_LIBS     := $(shell $(PKG_CONFIG) --libs $(ZIP))
-endif
+$(foreach name,JSON ZLIB ZIP ARCHIVE JPEG PNG WEBP,$(eval $(call optional,$(name),$($(name)))))
+# For static programs some are named alone: their own .pc files ask for others
+# whose development packages theirs do not bring.
+PC_ALONE    := $(filter $(ZIP) $(ARCHIVE),$(PC_REQUIRES))
+PC_REQUIRES := $(filter-out $(PC_ALONE),$(PC_REQUIRES))
+PC_LIBS     := $(if $(PC_ALONE),$(shell $(PKG_CONFIG) --libs $(PC_ALONE)))
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)

@@ -12,6 +12,7 @@ Suite *pickle_suite(void);      /* the restricted unpickler */
 Suite *torch_file_suite(void);  /* archives of torch.save */
 Suite *import_suite(void);      /* other people's weights; export */
 Suite *idx_suite(void);
+Suite *dataset_suite(void);     /* datasets, loaders */
 Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *model_suite(void);       /* config, init, save, load */

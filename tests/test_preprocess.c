@@ -1,6 +1,6 @@
 /* Resize, crop and normalisation: against torchvision and Pillow, of any
  * stride, on any instruction set and number of threads. */
-#include "model/preprocess.h"
+#include "image/preprocess.h"
 
 #include "count_alloc.h"
 #include "kernels/kernels.h"

@@ -639,6 +639,101 @@ MAE_API int32_t mae_idx_ndim(const mae_idx *idx); /* 1 to 4 */
 MAE_API int64_t mae_idx_dim(const mae_idx *idx, int32_t axis);
 MAE_API const uint8_t *mae_idx_data(const mae_idx *idx);
 
+/* ----------------------------------------------------------- datasets --- */
+
+/* Images that can be asked for by number.  Never changes: any number of
+ * loaders and threads may use one. */
+typedef struct mae_dataset mae_dataset;
+
+/* path is one of
+ *  - a folder: the .jpg, .jpeg, .png and .webp files in it and in the folders
+ *    below, sorted by path; links to files are followed, to folders not.  A
+ *    folder of .tar files and no images: all of these shards;
+ *  - a .tar file (a WebDataset shard, not compressed): its images.  Tar files
+ *    are indexed once, then read at any place;
+ *  - a .txt, .list or .lst file: paths of images, one a line, relative to the
+ *    list's folder;
+ *  - an IDX file [n, height, width] of grey, or [n, height, width, 3] of RGB.
+ * Nothing is decoded yet.  MAE_ERROR_NOT_FOUND: no such path, or no image in
+ * it; MAE_ERROR_IO: unreadable, the folder named; MAE_ERROR_FORMAT;
+ * MAE_ERROR_UNSUPPORTED: a compressed tar file, or built without libarchive
+ * or zlib. */
+MAE_API mae_status mae_dataset_open(const char *path, mae_dataset **dataset);
+
+/* Fills in image i, f32 [C, H, W], ready for the model; called from a loader's
+ * threads, several at once.  A failure skips the image; MAE_ERROR_OUT_OF_MEMORY
+ * fails the batch. */
+typedef mae_status (*mae_fetch)(void *arg, int64_t i, float *out);
+/* `count` images of the application's own.  Loaders do not augment them. */
+MAE_API mae_status mae_dataset_from_callback(int64_t count, mae_fetch fetch,
+                                             void *arg, mae_dataset **dataset);
+MAE_API void mae_dataset_destroy(mae_dataset *dataset);
+MAE_API int64_t mae_dataset_size(const mae_dataset *dataset);
+/* The path of image i, "SHARD!MEMBER" or "FILE#I"; lent by the dataset; "" of
+ * callbacks and out of range. */
+MAE_API const char *mae_dataset_name(const mae_dataset *dataset, int64_t i);
+
+/* Batches for training, made by threads ahead of time.
+ *
+ * Images are numbered over all epochs: an epoch is epoch_batches global
+ * batches, each of batch_size images for every rank.  What comes for a number
+ * is a function of the dataset, the options and that number alone: the order
+ * of an epoch is a permutation by (seed, epoch), crop and flip follow from
+ * (seed, number).  So training can go on from any number, bit for bit.
+ *
+ * An image that cannot be read is skipped, counted and named; the next one in
+ * the epoch's order takes its place.
+ *
+ * Belongs to one thread at a time.  Memory is that of prefetch + 1 batches and
+ * of one decoded image per thread. */
+typedef struct mae_loader mae_loader;
+
+typedef struct mae_loader_options {
+  size_t struct_size;
+  int32_t batch_size; /* images per batch of this rank; default 64 */
+  int32_t image_height, image_width, in_chans; /* default 224, 224, 3 */
+  int32_t augment; /* 1 (default): random resized crop and horizontal flip, as
+                      torchvision's; 0: resize and centre crop, as
+                      mae_features_u8 */
+  double scale_min, scale_max; /* area of the crop; default 0.2, 1 (official) */
+  double ratio_min, ratio_max; /* its width / height; default 3/4, 4/3 */
+  double flip;                 /* probability; default 0.5 */
+  const float *mean, *std; /* in_chans values, of pixels in 0 to 1; NULL
+                              (default): ImageNet's.  Read at creation only */
+  uint64_t seed;
+  int32_t threads;     /* that decode; 0 (default): one per CPU */
+  int32_t prefetch;    /* batches made ahead; default 2 */
+  int32_t rank, ranks; /* of a data-parallel run; default 0 of 1 */
+  int32_t full_decode; /* 1: JPEGs are decoded in full, and only then cropped
+                          and resized.  0 (default): at 1/2, 1/4 or 1/8 where
+                          the crop is still as large as the image wanted, which
+                          is faster and differs slightly */
+} mae_loader_options;
+
+MAE_API void mae_loader_options_init(mae_loader_options *options,
+                                     size_t struct_size);
+/* dataset must outlive the loader.  MAE_ERROR_INVALID_ARGUMENT: also a dataset
+ * of less than one global batch. */
+MAE_API mae_status mae_loader_create(const mae_dataset *dataset,
+                                     const mae_loader_options *options,
+                                     mae_loader **loader);
+/* At any time; waits for the images being decoded. */
+MAE_API void mae_loader_destroy(mae_loader *loader);
+/* Whole global batches in an epoch; what is left over stays out of it. */
+MAE_API int64_t mae_loader_epoch_batches(const mae_loader *loader);
+/* Go to an image number, a multiple of batch_size * ranks. */
+MAE_API mae_status mae_loader_seek(mae_loader *loader, uint64_t image);
+/* The first image number of the batch that comes next. */
+MAE_API uint64_t mae_loader_position(const mae_loader *loader);
+/* The next batch [batch_size, C, H, W], lent until the next call.  Fails when
+ * many images in a row cannot be read, and again until a seek. */
+MAE_API mae_status mae_loader_next(mae_loader *loader, const float **images);
+/* Different images skipped so far, and "NAME: REASON" of each of the first
+ * 1000, in the order met; lent by the loader; NULL out of range. */
+MAE_API int64_t mae_loader_skipped(const mae_loader *loader);
+MAE_API const char *mae_loader_skipped_item(const mae_loader *loader,
+                                            int64_t i);
+
 #ifdef __cplusplus
 }
 #endif

@@ -22,6 +22,7 @@ typedef struct decoder {
   struct jpeg_progress_mgr progress;
   jmp_buf failed;
   const mae_encoded *in;
+  int32_t shrink;
   mae_image *image;
   mae_status status;
 } decoder;
@@ -117,12 +118,23 @@ static void read_rows(decoder *d) {
 }
 
 /* Locals are not changed after setjmp. */
-static mae_status run(decoder *d) {
+static mae_status run_header(decoder *d) {
   if (setjmp(d->failed)) return d->status;
   start(d);
   choose_colours(d);
+  return mae_image_check(d->in->name, d->jpeg.image_width,
+                         d->jpeg.image_height);
+}
+
+/* The inverse transform itself makes fewer pixels of each block. */
+static mae_status run(decoder *d) {
+  MAE_TRY(run_header(d));
+  if (setjmp(d->failed)) return d->status;
+  d->jpeg.scale_num = 1;
+  d->jpeg.scale_denom = (unsigned)d->shrink;
+  jpeg_calc_output_dimensions(&d->jpeg);
   d->status = mae_image_begin(
-      d->in->name, d->jpeg.image_width, d->jpeg.image_height,
+      d->in->name, d->jpeg.output_width, d->jpeg.output_height,
       d->jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3, d->image);
   if (d->status != MAE_OK) return d->status;
   jpeg_start_decompress(&d->jpeg);
@@ -131,8 +143,19 @@ static mae_status run(decoder *d) {
   return MAE_OK;
 }
 
-mae_status mae_jpeg_decode(const mae_encoded *in, mae_image *image) {
-  decoder d = {.in = in, .image = image};
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  decoder d = {.in = in};
+  mae_status status = run_header(&d);
+  *width = (int32_t)d.jpeg.image_width;
+  *height = (int32_t)d.jpeg.image_height;
+  jpeg_destroy_decompress(&d.jpeg);
+  return status;
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  decoder d = {.in = in, .shrink = shrink, .image = image};
   mae_status status = run(&d);
   jpeg_destroy_decompress(&d.jpeg);
   if (status != MAE_OK) mae_image_free(image);
@@ -141,10 +164,23 @@ mae_status mae_jpeg_decode(const mae_encoded *in, mae_image *image) {
 
 #else
 
-mae_status mae_jpeg_decode(const mae_encoded *in, mae_image *image) {
-  (void)image;
+static mae_status missing(const mae_encoded *in) {
   return mae_fail(MAE_ERROR_UNSUPPORTED,
                   "%s: this libmae was built without JPEG", in->name);
 }
 
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  (void)width, (void)height;
+  return missing(in);
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  (void)shrink, (void)image;
+  return missing(in);
+}
+
 #endif
+
+const mae_image_format mae_jpeg = {read_size, decode};

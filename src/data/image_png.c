@@ -85,7 +85,7 @@ static void read_rows(decoder *d) {
 }
 
 /* Locals are not changed after setjmp. */
-static mae_status run(decoder *d) {
+static mae_status run_header(decoder *d) {
   if (setjmp(d->failed)) return d->status;
   d->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, d, on_error,
                                   on_warning);
@@ -93,6 +93,13 @@ static mae_status run(decoder *d) {
   if (!d->info)
     return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for libpng");
   start(d);
+  return mae_image_check(d->in->name, png_get_image_width(d->png, d->info),
+                         png_get_image_height(d->png, d->info));
+}
+
+static mae_status run(decoder *d) {
+  MAE_TRY(run_header(d));
+  if (setjmp(d->failed)) return d->status;
   d->status = mae_image_begin(
       d->in->name, png_get_image_width(d->png, d->info),
       png_get_image_height(d->png, d->info), choose_colours(d), d->image);
@@ -102,7 +109,21 @@ static mae_status run(decoder *d) {
   return MAE_OK;
 }
 
-mae_status mae_png_decode(const mae_encoded *in, mae_image *image) {
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  decoder d = {.in = in};
+  mae_status status = run_header(&d);
+  if (status == MAE_OK) {
+    *width = (int32_t)png_get_image_width(d.png, d.info);
+    *height = (int32_t)png_get_image_height(d.png, d.info);
+  }
+  png_destroy_read_struct(&d.png, &d.info, NULL);
+  return status;
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  (void)shrink;
   decoder d = {.in = in, .image = image};
   mae_status status = run(&d);
   png_destroy_read_struct(&d.png, &d.info, NULL);
@@ -112,10 +133,23 @@ mae_status mae_png_decode(const mae_encoded *in, mae_image *image) {
 
 #else
 
-mae_status mae_png_decode(const mae_encoded *in, mae_image *image) {
-  (void)image;
+static mae_status missing(const mae_encoded *in) {
   return mae_fail(MAE_ERROR_UNSUPPORTED,
                   "%s: this libmae was built without PNG", in->name);
 }
 
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  (void)width, (void)height;
+  return missing(in);
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  (void)shrink, (void)image;
+  return missing(in);
+}
+
 #endif
+
+const mae_image_format mae_png = {read_size, decode};

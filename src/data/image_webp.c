@@ -32,12 +32,29 @@ static mae_status decode_into(const mae_encoded *in, const mae_image *image) {
   return code == VP8_STATUS_OK ? MAE_OK : bad(in, code);
 }
 
-mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
-  WebPBitstreamFeatures features;
-  VP8StatusCode code = WebPGetFeatures(in->data, in->size, &features);
+static mae_status read_header(const mae_encoded *in,
+                              WebPBitstreamFeatures *features) {
+  VP8StatusCode code = WebPGetFeatures(in->data, in->size, features);
   if (code != VP8_STATUS_OK) return bad(in, code);
-  if (features.has_animation)
+  if (features->has_animation)
     return mae_fail(MAE_ERROR_UNSUPPORTED, "%s: an animated WebP", in->name);
+  return mae_image_check(in->name, features->width, features->height);
+}
+
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  WebPBitstreamFeatures features;
+  MAE_TRY(read_header(in, &features));
+  *width = features.width;
+  *height = features.height;
+  return MAE_OK;
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  (void)shrink;
+  WebPBitstreamFeatures features;
+  MAE_TRY(read_header(in, &features));
   MAE_TRY(mae_image_begin(in->name, features.width, features.height,
                           features.has_alpha ? 4 : 3, image));
   mae_status status = decode_into(in, image);
@@ -47,10 +64,23 @@ mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
 
 #else
 
-mae_status mae_webp_decode(const mae_encoded *in, mae_image *image) {
-  (void)image;
+static mae_status missing(const mae_encoded *in) {
   return mae_fail(MAE_ERROR_UNSUPPORTED,
                   "%s: this libmae was built without WebP", in->name);
 }
 
+static mae_status read_size(const mae_encoded *in, int32_t *width,
+                            int32_t *height) {
+  (void)width, (void)height;
+  return missing(in);
+}
+
+static mae_status decode(const mae_encoded *in, int32_t shrink,
+                         mae_image *image) {
+  (void)shrink, (void)image;
+  return missing(in);
+}
+
 #endif
+
+const mae_image_format mae_webp = {read_size, decode};

@@ -4,7 +4,7 @@
 
 #include "kernels/context.h"
 #include "model/graph.h"
-#include "model/preprocess.h"
+#include "image/preprocess.h"
 
 /* Graphs for a full batch and for what is left after the full ones; the
  * latter is rebuilt when the rest has another size. */

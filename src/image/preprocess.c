@@ -1,11 +1,11 @@
-#include "model/preprocess.h"
+#include "image/preprocess.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "kernels/context.h"
-#include "model/resample.h"
+#include "image/resample.h"
 
 /* Along an axis of an image given or wanted, and of a target over its crop
  * ratio. */
@@ -121,8 +121,10 @@ static mae_status check_stride(const mae_image *image, int64_t *stride) {
   return MAE_OK;
 }
 
+/* *checked is the image, its stride spelt out. */
 static mae_status check_image(const mae_preprocess *p, const mae_image *image,
-                              int64_t *stride) {
+                              mae_image *checked) {
+  int64_t stride = 0;
   const int32_t channels = image->channels;
   MAE_REQUIRE(image->data);
   if (image->width < 1 || image->height < 1 || image->width > MOST_PIXELS ||
@@ -136,7 +138,10 @@ static mae_status check_image(const mae_preprocess *p, const mae_image *image,
     return mae_fail(MAE_ERROR_UNSUPPORTED,
                     "an image of %d channels for a model of %d", channels,
                     p->chans);
-  return check_stride(image, stride);
+  MAE_TRY(check_stride(image, &stride));
+  *checked = *image;
+  checked->stride = (ptrdiff_t)stride;
+  return MAE_OK;
 }
 
 typedef struct placement {
@@ -183,31 +188,26 @@ static mae_status make_room(mae_preprocess *p, int64_t planes, int64_t pitch,
 }
 
 /* What resize_across reads of the image. */
-static mae_pixels pixels_of(const mae_preprocess *p, const mae_image *image,
-                            int64_t stride) {
+static mae_pixels pixels_of(const mae_preprocess *p, const mae_image *image) {
   const mae_axis *down = &p->down.axis;
   const bool grey = image->channels == 1 || p->chans == 1;
-  return (mae_pixels){.data = image->data + down->begin * stride,
+  return (mae_pixels){.data = image->data + down->begin * image->stride,
                       .rows = down->end - down->begin,
-                      .stride = stride,
+                      .stride = image->stride,
                       .channels = image->channels,
                       .planes = grey ? 1 : p->chans};
 }
 
-mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
-                              const mae_image *image, float *out) {
-  int64_t stride = 0, row_size = 0;
-  MAE_REQUIRE(p);
-  MAE_REQUIRE(context);
-  MAE_REQUIRE(image);
-  MAE_REQUIRE(out);
-  MAE_TRY(check_image(p, image, &stride));
-  const placement at = place(p, image);
+/* An image whose stride is known to be sound. */
+static mae_status resize(mae_preprocess *p, mae_context *context,
+                         const mae_image *image, placement at, bool mirror,
+                         float *out) {
+  int64_t row_size = 0;
   MAE_TRY(mae_resample_fit(&p->down, image->height, at.height, at.top,
-                           p->height, 1));
-  const mae_pixels pixels = pixels_of(p, image, stride);
+                           p->height, 1, false));
+  const mae_pixels pixels = pixels_of(p, image);
   MAE_TRY(mae_resample_fit(&p->across, image->width, at.width, at.left,
-                           p->width, pixels.planes == 1 ? 1 : 4));
+                           p->width, pixels.planes == 1 ? 1 : 4, mirror));
   const int64_t pitch = (int64_t)mae_align((size_t)p->width + PADDING);
   MAE_TRY(make_room(p, pixels.planes, pitch, mae_pool_threads(context->pool),
                     &row_size));
@@ -217,4 +217,44 @@ mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
   k->resize_down(context->pool, pixels.planes, p->chans, p->width, pitch,
                  &p->down.axis, p->planes, p->mean, p->std, out);
   return MAE_OK;
+}
+
+mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
+                              const mae_image *image, float *out) {
+  mae_image checked;
+  MAE_REQUIRE(p);
+  MAE_REQUIRE(context);
+  MAE_REQUIRE(image);
+  MAE_REQUIRE(out);
+  MAE_TRY(check_image(p, image, &checked));
+  return resize(p, context, &checked, place(p, image), false, out);
+}
+
+static mae_status check_box(const mae_image *image, int32_t left, int32_t top,
+                            int32_t width, int32_t height) {
+  if (left < 0 || top < 0 || width < 1 || height < 1 || left > image->width ||
+      top > image->height || width > image->width - left ||
+      height > image->height - top)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "a box of %d x %d at (%d, %d) in an image of %d x %d",
+                    width, height, left, top, image->width, image->height);
+  return MAE_OK;
+}
+
+mae_status mae_preprocess_crop(mae_preprocess *p, mae_context *context,
+                               const mae_image *image, int32_t left,
+                               int32_t top, int32_t width, int32_t height,
+                               bool flip, float *out) {
+  mae_image box;
+  MAE_REQUIRE(p);
+  MAE_REQUIRE(context);
+  MAE_REQUIRE(image);
+  MAE_REQUIRE(out);
+  MAE_TRY(check_image(p, image, &box));
+  MAE_TRY(check_box(image, left, top, width, height));
+  box.data += top * box.stride + (ptrdiff_t)left * box.channels;
+  box.width = width;
+  box.height = height;
+  const placement whole = {.height = p->height, .width = p->width};
+  return resize(p, context, &box, whole, flip, out);
 }

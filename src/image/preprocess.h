@@ -1,7 +1,9 @@
 /* Decoded images to the network's input: grey or colour as the model has it,
- * resized, cropped at the centre, normalised. */
-#ifndef MAE_MODEL_PREPROCESS_H
-#define MAE_MODEL_PREPROCESS_H
+ * resized, cropped at the centre or in a given box, normalised. */
+#ifndef MAE_IMAGE_PREPROCESS_H
+#define MAE_IMAGE_PREPROCESS_H
+
+#include <stdbool.h>
 
 #include "base/error.h"
 
@@ -23,5 +25,14 @@ void mae_preprocess_destroy(mae_preprocess *p);
  * any image fits a model of as many channels; else MAE_ERROR_UNSUPPORTED. */
 mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
                               const mae_image *image, float *out);
+
+/* The same of a box of the image, resized to the target whatever the aspect,
+ * and mirrored if flip: torchvision's resized_crop, then hflip, of a PIL image.
+ * crop_ratio plays no part.  MAE_ERROR_INVALID_ARGUMENT: an empty box, or one
+ * not within the image. */
+mae_status mae_preprocess_crop(mae_preprocess *p, mae_context *context,
+                               const mae_image *image, int32_t left,
+                               int32_t top, int32_t width, int32_t height,
+                               bool flip, float *out);
 
 #endif

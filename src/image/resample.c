@@ -1,7 +1,7 @@
 /* The cubic convolution filter with a = -1/2, widened by the factor an image
  * shrinks by.  Pillow's rules decide where it is cut off, how it is normalised
  * and how its weights are rounded, so that results are the same to the bit. */
-#include "model/resample.h"
+#include "image/resample.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -86,7 +86,8 @@ static void store_weights(int32_t *weights, int64_t pitch, const double *filter,
 }
 
 mae_status mae_resample_fit(mae_resample *r, int64_t from, int64_t to,
-                            int64_t first, int64_t count, int32_t group) {
+                            int64_t first, int64_t count, int32_t group,
+                            bool mirror) {
   const double scale = (double)from / (double)to;
   const double shrink = scale < 1 ? 1 : scale, support = SUPPORT * shrink;
   const int64_t most = most_taps(from, support);
@@ -100,10 +101,11 @@ mae_status mae_resample_fit(mae_resample *r, int64_t from, int64_t to,
     if (end > from) end = from;
     if (i == 0) r->axis.begin = begin;
     r->axis.end = end;
-    a.first[i] = (int32_t)(begin - r->axis.begin);
-    a.taps[i] = (int32_t)(end - begin);
+    const int64_t at = mirror ? count - 1 - i : i;
+    a.first[at] = (int32_t)(begin - r->axis.begin);
+    a.taps[at] = (int32_t)(end - begin);
     make_filter(a.filter, begin, end - begin, centre, shrink);
-    store_weights(a.weights + i * r->axis.pitch, r->axis.pitch, a.filter,
+    store_weights(a.weights + at * r->axis.pitch, r->axis.pitch, a.filter,
                   end - begin, group);
   }
   return MAE_OK;

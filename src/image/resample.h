@@ -1,6 +1,8 @@
 /* Which inputs, and with what weights, make each output of a resized row. */
-#ifndef MAE_MODEL_RESAMPLE_H
-#define MAE_MODEL_RESAMPLE_H
+#ifndef MAE_IMAGE_RESAMPLE_H
+#define MAE_IMAGE_RESAMPLE_H
+
+#include <stdbool.h>
 
 #include "kernels/kernels.h"
 
@@ -11,10 +13,12 @@ typedef struct mae_resample {
 } mae_resample;
 
 /* Antialiased bicubic weights that resize `from` inputs to `to` outputs, of
- * which outputs first .. first + count - 1 are wanted.  Each weight is stored
- * `group` times.  Zeroed memory is a resample to begin with. */
+ * which outputs first .. first + count - 1 are wanted, the last of them first
+ * when mirrored.  Each weight is stored `group` times.  Zeroed memory is a
+ * resample to begin with. */
 mae_status mae_resample_fit(mae_resample *r, int64_t from, int64_t to,
-                            int64_t first, int64_t count, int32_t group);
+                            int64_t first, int64_t count, int32_t group,
+                            bool mirror);
 void mae_resample_free(mae_resample *r);
 
 /* Make *block at least `size` bytes large; what it held is lost. */
