@@ -1,11 +1,11 @@
 /* Times training steps (forward, backward, AdamW) on random images.
  *
  *   train_step [--config vit_b16|demo] [--batch N] [--steps N] [--threads N]
- *              [--interactive]
+ *              [--recompute] [--interactive]
  *
  * Prints "step SECONDS" for each.  With --interactive it makes one step for
  * each line of input, so that a driver can alternate it with another program
- * on the same machine. */
+ * on the same machine.  --recompute trades time for memory. */
 #include <libmae/mae.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,11 +39,15 @@ static void demo_config(mae_config *c) {
 
 int main(int argc, char **argv) {
   const char *name = "vit_b16";
-  int batch = 16, steps = 5, threads = 0, interactive = 0;
+  int batch = 16, steps = 5, threads = 0, interactive = 0, recompute = 0;
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "--interactive")) {
       interactive = 1;
+      continue;
+    }
+    if (!strcmp(argv[i], "--recompute")) {
+      recompute = 1;
       continue;
     }
     if (!strcmp(argv[i], "--config")) name = value;
@@ -67,6 +71,7 @@ int main(int argc, char **argv) {
   mae_trainer_options to;
   mae_trainer_options_init(&to, sizeof to);
   to.batch_size = batch;
+  to.recompute = recompute;
   mae_context *context;
   mae_model *model;
   mae_trainer *trainer;

@@ -7,6 +7,7 @@ int main(void) {
   SRunner *runner = srunner_create(base_suite());
   srunner_add_suite(runner, ops_suite());
   srunner_add_suite(runner, tape_suite());
+  srunner_add_suite(runner, recompute_suite());
   srunner_add_suite(runner, safetensors_suite());
   srunner_add_suite(runner, pickle_suite());
   srunner_add_suite(runner, torch_file_suite());
@@ -15,11 +16,13 @@ int main(void) {
   srunner_add_suite(runner, dataset_suite());
   srunner_add_suite(runner, image_suite());
   srunner_add_suite(runner, preprocess_suite());
+  srunner_add_suite(runner, augment_suite());
   srunner_add_suite(runner, model_suite());
   srunner_add_suite(runner, parity_suite());
   srunner_add_suite(runner, session_suite());
   srunner_add_suite(runner, features_suite());
   srunner_add_suite(runner, trainer_suite());
+  srunner_add_suite(runner, plan_suite());
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);
   srunner_free(runner);

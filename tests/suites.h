@@ -7,6 +7,7 @@
 Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
 Suite *ops_suite(void);         /* each operation: values and gradients */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
+Suite *recompute_suite(void);   /* checkpointed segments of tapes */
 Suite *safetensors_suite(void); /* the file format */
 Suite *pickle_suite(void);      /* the restricted unpickler */
 Suite *torch_file_suite(void);  /* archives of torch.save */
@@ -15,10 +16,12 @@ Suite *idx_suite(void);
 Suite *dataset_suite(void);     /* datasets, loaders */
 Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
+Suite *augment_suite(void);     /* random crops and flips */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */
 Suite *session_suite(void);     /* features, forward, reconstruction */
 Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *trainer_suite(void);     /* training, resume, allocation */
+Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 
 #endif

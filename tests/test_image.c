@@ -1,4 +1,7 @@
-/* JPEG, PNG and WebP: as Pillow decodes them, and hostile files. */
+/* JPEG, PNG and WebP: as Pillow decodes them, in full and at a fraction of the
+ * size, and hostile files. */
+#include "data/image.h"
+
 #include "base/memory.h"
 
 #include <fcntl.h>
@@ -48,6 +51,10 @@ static bool built_in(const char *name) {
   return false;
 }
 
+static size_t pixel_bytes(const record *r) {
+  return (size_t)r->width * (size_t)r->height * (size_t)r->channels;
+}
+
 static void read_records(void) {
   FILE *file = fopen("tests/data/golden_images.bin", "rb");
   int images = 0, refused = 0;
@@ -57,9 +64,7 @@ static void read_records(void) {
     ck_assert_int_lt(record_count, MOST);
     r.data = take(file, (size_t)r.size);
     r.pixels = NULL;
-    if (r.status == MAE_OK)
-      r.pixels = take(file, (size_t)r.width * (size_t)r.height *
-                                (size_t)r.channels);
+    if (r.status == MAE_OK) r.pixels = take(file, pixel_bytes(&r));
     *(r.status == MAE_OK ? &images : &refused) += 1;
     if (built_in(r.name)) {
       records[record_count++] = r;
@@ -116,6 +121,102 @@ START_TEST(as_pillow) {
 }
 END_TEST
 
+static mae_encoded encoded(const record *r) {
+  return (mae_encoded){r->data, (size_t)r->size, r->name};
+}
+
+/* Those with a false size are refused, as when decoded; what is wrong with the
+ * rest of a file, its header does not tell. */
+START_TEST(sizes) {
+  for (int i = 0; i < record_count; i++) {
+    const record *r = &records[i];
+    const mae_encoded in = encoded(r);
+    int32_t width = -7, height = -7;
+    mae_status status = mae_image_size(&in, &width, &height);
+    if (r->status == MAE_OK) {
+      ck_assert_msg(status == MAE_OK, "%s: %s", r->name, mae_last_error());
+      ck_assert_int_eq(width, r->width);
+      ck_assert_int_eq(height, r->height);
+    } else if (status != MAE_OK) {
+      ck_assert_int_eq((int)status, r->status);
+      ck_assert_ptr_nonnull(strstr(mae_last_error(), r->name));
+      ck_assert(width == -7 && height == -7);
+    }
+    if (strstr(r->name, "bomb") || strstr(r->name, "wide") ||
+        strstr(r->name, "zero") || strstr(r->name, "moving"))
+      ck_assert_int_ne(status, MAE_OK);
+  }
+}
+END_TEST
+
+/* Only JPEG has smaller sizes. */
+START_TEST(others_are_not_shrunk) {
+  for (int i = 0; i < record_count; i++) {
+    const record *r = &records[i];
+    const mae_encoded in = encoded(r);
+    mae_image image;
+    if (r->status != MAE_OK || !strncmp(r->name, "jpeg", 4)) continue;
+    ASSERT_OK(mae_image_decode_shrunk(&in, 4, &image));
+    assert_pixels(r, &image);
+    mae_image_free(&image);
+  }
+}
+END_TEST
+
+/* golden_shrunk.bin: its records have the shrink where others have a status. */
+static void check_shrunk(const record *r) {
+  const mae_encoded in = encoded(r);
+  mae_image image;
+  ASSERT_OK(mae_image_decode_shrunk(&in, r->status, &image));
+  assert_pixels(r, &image);
+  mae_image_free(&image);
+  for (size_t size = 0; size < in.size; size++) {
+    const mae_encoded part = {in.data, size, r->name};
+    ASSERT_FAILS(mae_image_decode_shrunk(&part, r->status, &image),
+                 MAE_ERROR_FORMAT, r->name);
+  }
+}
+
+START_TEST(shrunk_as_pillow) {
+  record r;
+  int count = 0;
+  if (!built_in("jpeg")) return;
+  FILE *file = fopen("tests/data/golden_shrunk.bin", "rb");
+  ck_assert_ptr_nonnull(file);
+  for (; fread(&r, HEAD, 1, file) == 1; count++) {
+    r.data = take(file, (size_t)r.size);
+    r.pixels = take(file, pixel_bytes(&r));
+    check_shrunk(&r);
+    free(r.data);
+    free(r.pixels);
+  }
+  fclose(file);
+  ck_assert_int_eq(count, 30);
+}
+END_TEST
+
+START_TEST(bad_shrinks) {
+  static const int32_t bad[] = {0, -1, 3, 16, INT32_MIN};
+  const mae_encoded in = {(const uint8_t *)"\xff\xd8\xff", 3, "it"};
+  int32_t side;
+  mae_image image = {.width = -7};
+  for (int i = 0; i < 5; i++)
+    ASSERT_FAILS(mae_image_decode_shrunk(&in, bad[i], &image),
+                 MAE_ERROR_INVALID_ARGUMENT, "it: shrink");
+  ASSERT_FAILS(mae_image_decode_shrunk(NULL, 1, &image),
+               MAE_ERROR_INVALID_ARGUMENT, "NULL");
+  ASSERT_FAILS(mae_image_decode_shrunk(&in, 1, NULL),
+               MAE_ERROR_INVALID_ARGUMENT, "NULL");
+  ASSERT_FAILS(mae_image_size(NULL, &side, &side), MAE_ERROR_INVALID_ARGUMENT,
+               "NULL");
+  ASSERT_FAILS(mae_image_size(&in, NULL, &side), MAE_ERROR_INVALID_ARGUMENT,
+               "NULL");
+  ASSERT_FAILS(mae_image_size(&in, &side, NULL), MAE_ERROR_INVALID_ARGUMENT,
+               "NULL");
+  ck_assert_int_eq(image.width, -7);
+}
+END_TEST
+
 static char path[64];
 
 static void make_path(void) {
@@ -158,6 +259,28 @@ END_TEST
 
 /* --------------------------------------------------------------- hostile -- */
 
+/* What the size alone and a shrunk image must be, given the full image; only
+ * the status is trusted of an image that fails. */
+static void check_others(const mae_encoded *in, mae_status status,
+                         const mae_image *image) {
+  int32_t width = 0, height = 0;
+  mae_image small = {0};
+  const mae_status size_status = mae_image_size(in, &width, &height);
+  const mae_status small_status = mae_image_decode_shrunk(in, 8, &small);
+  if (status == MAE_OK &&
+      (size_status != MAE_OK || width != image->width ||
+       height != image->height || small_status != MAE_OK ||
+       (small.width != width && small.width != (width + 7) / 8) ||
+       (small.height != height && small.height != (height + 7) / 8)))
+    ck_abort_msg("%d x %d, by its header %d x %d, shrunk %d x %d (%s)",
+                 image->width, image->height, width, height, small.width,
+                 small.height, mae_last_error());
+  if (status != MAE_OK && size_status != MAE_OK && size_status != status)
+    ck_abort_msg("%s by the header, %s in full", mae_status_name(size_status),
+                 mae_status_name(status));
+  mae_image_free(&small);
+}
+
 /* Decode from a block of just this size, so that ASan sees reads beyond. */
 static mae_status decode_copy(const uint8_t *data, size_t size) {
   mae_image image = {0};
@@ -166,6 +289,8 @@ static mae_status decode_copy(const uint8_t *data, size_t size) {
   memcpy(copy, data, size);
   mae_status status = mae_image_decode(copy, size, &image);
   if (status != MAE_OK && image.data) ck_abort_msg("an image and a failure");
+  const mae_encoded in = {copy, size, "copy"};
+  check_others(&in, status, &image);
   mae_image_free(&image);
   free(copy);
   return status;
@@ -227,7 +352,10 @@ START_TEST(bombs) {
     mae_image image;
     mae_status status =
         mae_image_decode(records[i].data, (size_t)records[i].size, &image);
+    const mae_encoded in = encoded(&records[i]);
+    mae_status small = mae_image_decode_shrunk(&in, 8, &image);
     setrlimit(RLIMIT_AS, &before);
+    ck_assert_int_eq(small, MAE_ERROR_FORMAT);
     ASSERT_FAILS(status, MAE_ERROR_FORMAT, " pixels");
   }
 }
@@ -269,6 +397,27 @@ START_TEST(heads_alone) {
 }
 END_TEST
 
+START_TEST(whole_files) {
+  uint8_t *data = NULL;
+  size_t size = 7;
+  ASSERT_FAILS(mae_image_read_file("/absent/a", &data, &size),
+               MAE_ERROR_NOT_FOUND, "/absent/a");
+  ASSERT_FAILS(mae_image_read_file("/tmp", &data, &size), MAE_ERROR_IO,
+               "regular");
+  ck_assert_ptr_null(data);
+  ck_assert_uint_eq(size, 7);
+  put_file("any\0thing", 9);
+  ASSERT_OK(mae_image_read_file(path, &data, &size));
+  ck_assert_uint_eq(size, 9);
+  ck_assert_mem_eq(data, "any\0thing", 9);
+  free(data);
+  put_file("", 0);
+  ASSERT_OK(mae_image_read_file(path, &data, &size));
+  ck_assert_uint_eq(size, 0);
+  free(data);
+}
+END_TEST
+
 START_TEST(null_arguments) {
   mae_image image;
   ASSERT_FAILS(mae_image_load(NULL, &image), MAE_ERROR_INVALID_ARGUMENT,
@@ -288,7 +437,12 @@ Suite *image_suite(void) {
   tcase_add_unchecked_fixture(tests, make_path, remove_path);
   tcase_set_timeout(tests, 300);
   tcase_add_test(tests, as_pillow);
+  tcase_add_test(tests, sizes);
+  tcase_add_test(tests, others_are_not_shrunk);
+  tcase_add_test(tests, shrunk_as_pillow);
+  tcase_add_test(tests, bad_shrinks);
   tcase_add_test(tests, from_files);
+  tcase_add_test(tests, whole_files);
   tcase_add_test(tests, truncated);
   tcase_add_test(tests, damaged);
   tcase_add_test(tests, bombs);

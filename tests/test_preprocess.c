@@ -4,7 +4,7 @@
 
 #include "count_alloc.h"
 #include "kernels/kernels.h"
-#include "golden.h"
+#include "pictures.h"
 #include "suites.h"
 
 /* ------------------------------------------------- sources and goldens --- */
@@ -15,39 +15,9 @@ typedef struct resize_case {
   int32_t out_width, out_height, chans, permille;
 } resize_case;
 
-enum { NOISE, PHOTO, HARD };
-
-static uint32_t noise_at(uint32_t x, uint32_t y, uint32_t c) {
-  uint32_t v = x * 0x9E3779B1u ^ y * 0x85EBCA77u ^ c * 0xC2B2AE3Du;
-  v = (v ^ v >> 15) * 0x2C1B3C6Du;
-  return (v ^ v >> 12) * 0x297A2D39u >> 24;
-}
-
-static uint8_t pixel(const resize_case *r, int x, int y, int c) {
-  const int noise = (int)noise_at((uint32_t)x, (uint32_t)y, (uint32_t)c);
-  if (r->kind == NOISE) return (uint8_t)noise;
-  if (r->kind == HARD) return noise > 127 ? 255 : 0;
-  const int dx = x - r->width / 3, dy = y - r->height / 2, s = r->height / 4;
-  const int wave = abs((5 * x + 3 * y + 40 * c) % 256 - 128);
-  const int disc = dx * dx + dy * dy < s * s;
-  const int v = x / 3 + 20 * c + wave / 2 + 90 * disc + noise / 16;
-  return (uint8_t)(v < 255 ? v : 255);
-}
-
-/* The image with rows `stride` bytes apart, first where that is negative at
- * the end; all else is 77. */
 static uint8_t *draw(const resize_case *r, ptrdiff_t stride, mae_image *image) {
-  const size_t size = (size_t)(labs(stride) * r->height);
-  uint8_t *block = malloc(size);
-  ck_assert_ptr_nonnull(block);
-  memset(block, 77, size);
-  uint8_t *data = block + (stride < 0 ? -stride * (r->height - 1) : 0);
-  for (int y = 0; y < r->height; y++)
-    for (int x = 0; x < r->width; x++)
-      for (int c = 0; c < r->channels; c++)
-        data[y * stride + x * r->channels + c] = pixel(r, x, y, c);
-  *image = (mae_image){data, r->width, r->height, r->channels, stride};
-  return block;
+  const picture p = {r->kind, r->width, r->height, r->channels};
+  return picture_draw(&p, stride, image);
 }
 
 static size_t out_size(const resize_case *r) {

@@ -22,7 +22,7 @@ all="photos/4.png photos/a/1.png photos/a/deep/2.JPG photos/b/3.webp"
 expect 0 mae --version
 printed '^mae [0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*$'
 expect 0 mae --help
-for command in features reconstruct info convert; do
+for command in features reconstruct plan info convert; do
   expect 0 mae --help
   printed "^  $command "
   expect 0 mae $command --help
@@ -209,6 +209,53 @@ status=$?
 [ $status = 143 ] || { echo "FAILED, status $status after SIGTERM"; cat err; exit 1; }
 absent ./*.tmp-*
 cmp -s class.npy old.npy || { echo "FAILED, old.npy is changed"; exit 1; }
+
+# ------------------------------------------------------------------- plan --
+expect 0 mae plan
+silent
+printed '^encoder  *768 wide, 12 blocks, 12 heads$'
+printed '^parameters  *111907840$'
+printed '^step  *64 images, 0.75 of the patches hidden$'
+printed '^weights  *0\.417  *0\.417$'
+printed '^optimiser  *0\.832  *0\.832$'
+printed '^total  *[67]\.[0-9]*  *2\.[0-9]*$'
+printed '^encoder  *8\.6[0-9]*  *an image, forward$'
+printed '^available  *[0-9.]* GiB: it '
+expect 0 mae plan --depth 3 --model vit_l16 --image-size 96x64 --patch-size 8 \
+  --channels 1 --width 48 --heads 4 --decoder-width 32 --decoder-heads 2 \
+  --decoder-depth 2 --mlp-ratio 2 --norm-eps 1e-5 --norm-pix-loss 0 --batch 1 \
+  --mask-ratio 0.5 --threads 1
+silent
+printed '^images  *96 x 64, 1 channel, patches of 8 x 8$'
+printed '^encoder  *48 wide, 3 blocks, 4 heads$'
+printed '^decoder  *32 wide, 2 blocks, 2 heads$'
+printed '^step  *1 image, 0.5 of the patches hidden$'
+printed 'GiB: it fits$'
+expect 0 mae plan --model vit_h14 --batch 60000 --recompute
+printed 'GiB: it does not fit$'
+# As many images as would take twice the memory that there is.
+deep="--width 192 --heads 3 --depth 60 --decoder-depth 1"
+expect 0 mae plan $deep --batch 1000
+batch=$(awk '/^total/ { each = $2 / 1000 }
+             /^available/ { print int(2 * $2 / each) }' out)
+expect 0 mae plan $deep --batch "$batch"
+printed 'does not fit; with --recompute it does$'
+expect 0 mae plan $deep --batch "$batch" --recompute
+printed 'GiB: it fits$'
+for mistake in '--model vit_x' '--image-size 1x' '--patch-size x' '--heads -1' \
+  '--mlp-ratio 0' '--norm-eps 2' '--batch 0' '--mask-ratio 2' '--threads 0'; do
+  expect 2 mae plan $mistake
+  said "${mistake%% *}: "
+done
+expect 2 mae plan vit_b16
+said "what is 'vit_b16'"
+expect 1 mae plan --image-size 30
+said '^mae plan: .*patches'
+expect 1 mae plan --mask-ratio 0
+said '^mae plan: mask ratio'
+expect 1 mae plan --decoder-width 0 --decoder-depth 0 --decoder-heads 0
+said 'no decoder'
+expect 1 sh -c "'$build/mae' plan >/dev/full"
 
 # ------------------------------------------------------------------- info --
 expect 0 mae info colour.safetensors

@@ -250,6 +250,14 @@ MAE_API mae_status mae_tape_masked_mse(mae_tape *tape, mae_var pred,
 /* Keep a value readable after forward, which else may share its memory. */
 MAE_API mae_status mae_tape_keep(mae_tape *tape, mae_var var);
 
+/* Less memory for more time.  With recompute = 1 the operations recorded from
+ * here to the next such call form a segment: what it computes is not kept for
+ * the backward pass but computed again right before the segment's own, but for
+ * what later operations read then, and for values of mae_tape_keep.  With 0
+ * what follows is kept as usual (the default).  The bits are the same.  Inputs,
+ * indices and parameters must not change between a forward and its backward. */
+MAE_API mae_status mae_tape_checkpoint(mae_tape *tape, int32_t recompute);
+
 /* Lay out all memory and freeze the tape.  loss.id = MAE_NO_VAR plans forward
  * alone, in less memory. */
 MAE_API mae_status mae_tape_plan(mae_tape *tape, mae_var loss);
@@ -582,6 +590,10 @@ typedef struct mae_trainer_options {
   int64_t warmup_steps; /* updates; default 0 */
   int64_t total_steps;  /* updates; 0 (default): constant after warm-up */
   uint64_t seed;        /* of the masks; default 0 */
+  int32_t recompute; /* 1: of each block keep only what goes into it, and
+                        compute the rest again in the backward pass: much less
+                        memory, about a fifth more time, the same bits.
+                        Default 0 */
 } mae_trainer_options;
 
 typedef struct mae_step_result {
@@ -600,6 +612,36 @@ MAE_API mae_status mae_trainer_create(mae_context *context, mae_model *model,
                                       const mae_trainer_options *options,
                                       mae_trainer **trainer);
 MAE_API void mae_trainer_destroy(mae_trainer *trainer);
+
+/* What a trainer takes, in bytes and in floating-point operations.  The bytes
+ * are those of its arrays and its model's, all of which are taken when the two
+ * are created; tables of the library (less than a megabyte) and the buffers of
+ * threads and of the BLAS library are not counted, nor what mae_trainer_resume
+ * takes while it reads: weights and optimiser once more.  The operations are those
+ * of matrix products (the linear layers, and in attention q k^T and its
+ * weights times v), two for each multiply-add; the encoder's are of its kept
+ * patches alone. */
+typedef struct mae_training_plan {
+  size_t struct_size;
+  int64_t parameters;       /* elements, the fixed position tables included */
+  int64_t weight_bytes;     /* of the model */
+  int64_t gradient_bytes;
+  int64_t optimizer_bytes;  /* the two moments of AdamW */
+  int64_t activation_bytes; /* values and gradients of a step, its inputs */
+  int64_t total_bytes;      /* the sum of these */
+  double encoder_flops, decoder_flops; /* forward, of one image */
+  double step_flops; /* of a step of batch_size images: forward, backward and
+                        what is computed again */
+} mae_training_plan;
+
+/* The plan of a trainer with this config and options (NULL: defaults), without
+ * making it: takes milliseconds and next to no memory.  Attention's scratch
+ * grows with the threads of the context.  Set plan->struct_size.  Thread safe.
+ * Errors as of mae_model_create and mae_trainer_create. */
+MAE_API mae_status mae_trainer_plan(mae_context *context,
+                                    const mae_config *config,
+                                    const mae_trainer_options *options,
+                                    mae_training_plan *plan);
 
 /* One pass over images [batch_size, C, H, W]; noise [batch_size, L] or NULL
  * (then a function of seed and of the images seen so far).  Every accum_steps

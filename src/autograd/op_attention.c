@@ -10,7 +10,7 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
   c->kernels->attention_forward(
       c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
       mae_op_in(tape, op, 0), mae_op_out(tape, op), mae_op_saved(tape, op, 0),
-      mae_op_scratch(tape, op, false));
+      mae_op_scratch(tape, op));
   return MAE_OK;
 }
 
@@ -24,12 +24,22 @@ static void backward(mae_tape *tape, mae_op *op) {
         c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
         mae_op_in(tape, op, 0), mae_op_out(tape, op),
         mae_op_saved(tape, op, 0), mae_op_dy(tape, op), dqkv, add,
-        mae_op_scratch(tape, op, true));
+        mae_op_scratch(tape, op));
+}
+
+/* q k^T and probabilities times v; backward the first again, and the gradients
+ * of all four factors. */
+static double products(const mae_tape *tape, const mae_op *op, bool backward) {
+  (void)tape;
+  const int64_t *n = op->size;
+  return (backward ? 5.0 : 2.0) * (double)(n[BATCH] * n[HEADS] * n[HEAD_DIM]) *
+         (double)n[TOKENS] * (double)n[TOKENS];
 }
 
 static const mae_op_class class = {
     .name = "attention", .forward = forward, .backward = backward,
-    .backward_reads = 1, .backward_reads_output = true, .identity = -1};
+    .backward_reads = 1, .backward_reads_output = true, .identity = -1,
+    .products = products};
 
 static mae_status weights_forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;

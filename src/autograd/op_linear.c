@@ -33,13 +33,24 @@ static void backward(mae_tape *tape, mae_op *op) {
                              add_r);
 }
 
+/* One product forward; backward one for each gradient that is wanted. */
+static double products(const mae_tape *tape, const mae_op *op, bool backward) {
+  const double one =
+      (double)op->size[ROWS] * (double)op->size[IN] * (double)op->size[OUT];
+  if (!backward) return one;
+  return one * (tape->nodes[op->in[X]].requires_grad +
+                tape->nodes[op->in[WEIGHT]].requires_grad);
+}
+
 static const mae_op_class linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1};
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .products = products};
 
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL};
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL,
+    .products = products};
 
 static mae_status record(mae_tape *tape, const mae_op_class *class,
                          const mae_var *in, int32_t n_in,

@@ -13,7 +13,7 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "masked_mse: the mask removes no patch");
   float *stats = mae_op_saved(tape, op, 0);
-  if (!stats) stats = mae_op_scratch(tape, op, false);
+  if (!stats) stats = mae_op_scratch(tape, op);
   c->kernels->masked_mse_forward(
       c->pool, op->size[PATCHES], op->size[WIDTH], op->flag,
       mae_op_in(tape, op, PRED), mae_op_in(tape, op, TARGET), mask, stats,

@@ -3,13 +3,6 @@
 
 #include "autograd/tape.h"
 
-static int32_t backward_time(const mae_tape *tape, int32_t op) {
-  return 2 * tape->n_ops - 1 - op;
-}
-
-/* One past the last moment of a step. */
-static int32_t end_time(const mae_tape *tape) { return 2 * tape->n_ops; }
-
 /* lay_out has made room for as many as there can be. */
 static int32_t add_buffer(mae_tape *tape, size_t bytes, int32_t first,
                           int32_t last) {
@@ -22,11 +15,6 @@ static size_t value_bytes(const mae_node *node) {
   return (size_t)mae_tensor_size(&node->value) * sizeof(float);
 }
 
-static bool runs_backward(const mae_tape *tape, const mae_op *op) {
-  const mae_node *out = &tape->nodes[op->out];
-  return out->requires_grad && out->reaches_loss;
-}
-
 /* What lies on a path to the loss, and who writes each gradient first: the
  * last operation to use the value, at its lowest slot. */
 static void trace_back(mae_tape *tape) {
@@ -34,7 +22,7 @@ static void trace_back(mae_tape *tape) {
   tape->nodes[tape->loss].reaches_loss = true;
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     const mae_op *op = &tape->ops[i];
-    if (!runs_backward(tape, op)) continue;
+    if (!mae_op_runs_backward(tape, op)) continue;
     for (int32_t slot = 0; slot < op->n_in; slot++) {
       mae_node *node = &tape->nodes[op->in[slot]];
       node->reaches_loss = true;
@@ -46,30 +34,47 @@ static void trace_back(mae_tape *tape) {
   }
 }
 
-/* Values: from their operation to their last reader, forward or backward. */
+static void extend(mae_tape *tape, int32_t buffer, int32_t time) {
+  if (buffer != MAE_NO_BUFFER && tape->buffers[buffer].last < time)
+    tape->buffers[buffer].last = time;
+}
+
+/* A value lives from its operation on; if it is not kept until its segment
+ * computes it again, it then lives once more. */
+static void begin_value(mae_tape *tape, mae_node *node) {
+  bool stays = mae_node_stays(tape, node);
+  int32_t first = node->kind == MAE_NODE_INPUT ? 0 : node->producer;
+  node->value_buffer = add_buffer(tape, value_bytes(node), first,
+                                  stays ? tape->end_time : first);
+  if (node->kind == MAE_NODE_INPUT) return;
+  const mae_op *op = &tape->ops[node->producer];
+  if (!op->runs_again) return;
+  if (stays || node->crosses)
+    extend(tape, node->value_buffer, op->again_time);
+  else
+    node->again_buffer = add_buffer(tape, value_bytes(node), op->again_time,
+                                    op->again_time);
+}
+
+/* Values: until their last reader, forward, again or backward. */
 static void plan_values(mae_tape *tape) {
-  for (int32_t id = 0; id < tape->n_nodes; id++) {
-    mae_node *node = &tape->nodes[id];
-    if (node->kind == MAE_NODE_PARAMETER) continue;
-    bool stays = node->kind == MAE_NODE_INPUT || node->keep || id == tape->loss;
-    int32_t first = node->kind == MAE_NODE_INPUT ? 0 : node->producer;
-    node->value_buffer = add_buffer(
-        tape, value_bytes(node), first, stays ? end_time(tape) : first);
-  }
+  for (int32_t id = 0; id < tape->n_nodes; id++)
+    if (tape->nodes[id].kind != MAE_NODE_PARAMETER)
+      begin_value(tape, &tape->nodes[id]);
   for (int32_t i = 0; i < tape->n_ops; i++) {
     const mae_op *op = &tape->ops[i];
+    const bool backward = mae_op_runs_backward(tape, op);
     for (int32_t slot = 0; slot < op->n_in; slot++) {
-      int32_t buffer = tape->nodes[op->in[slot]].value_buffer;
-      if (buffer == MAE_NO_BUFFER) continue;
-      bool again =
-          runs_backward(tape, op) && op->class->backward_reads >> slot & 1;
-      int32_t time = again ? backward_time(tape, i) : i;
-      if (tape->buffers[buffer].last < time) tape->buffers[buffer].last = time;
+      const mae_node *node = &tape->nodes[op->in[slot]];
+      const int32_t later = mae_node_later_buffer(node);
+      extend(tape, node->value_buffer, i);
+      if (op->runs_again) extend(tape, later, op->again_time);
+      if (backward && op->class->backward_reads >> slot & 1)
+        extend(tape, later, op->backward_time);
     }
-    int32_t buffer = tape->nodes[op->out].value_buffer;
-    if (runs_backward(tape, op) && op->class->backward_reads_output &&
-        tape->buffers[buffer].last < backward_time(tape, i))
-      tape->buffers[buffer].last = backward_time(tape, i);
+    if (backward && op->class->backward_reads_output)
+      extend(tape, mae_node_later_buffer(&tape->nodes[op->out]),
+             op->backward_time);
   }
 }
 
@@ -96,47 +101,52 @@ static void plan_grads(mae_tape *tape) {
                  (node->kind == MAE_NODE_INPUT && node->requires_grad);
     if (stays)
       node->grad_buffer =
-          add_buffer(tape, value_bytes(node), 0, end_time(tape));
+          add_buffer(tape, value_bytes(node), 0, tape->end_time);
   }
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     const mae_op *op = &tape->ops[i];
-    if (!runs_backward(tape, op)) continue;
+    if (!mae_op_runs_backward(tape, op)) continue;
     for (int32_t slot = 0; slot < op->n_in; slot++) {
       mae_node *node = &tape->nodes[op->in[slot]];
       if (node->kind != MAE_NODE_COMPUTED || !node->requires_grad ||
           node->writer_op != i || node->writer_slot != slot)
         continue;
-      int32_t last = backward_time(tape, node->producer);
+      int32_t last = tape->ops[node->producer].backward_time;
       if (slot == op->class->identity && shares_grad(tape, i, op)) {
         node->grad_buffer = tape->nodes[op->out].grad_buffer;
         tape->buffers[node->grad_buffer].last = last;
       } else {
-        node->grad_buffer = add_buffer(
-            tape, value_bytes(node), backward_time(tape, i), last);
+        node->grad_buffer =
+            add_buffer(tape, value_bytes(node), op->backward_time, last);
       }
     }
   }
 }
 
+static void plan_scratch(mae_tape *tape, mae_op *op, mae_tape_pass pass,
+                         size_t bytes, int32_t time) {
+  if (bytes) op->scratch[pass] = add_buffer(tape, bytes, time, time);
+}
+
 static void plan_workspace(mae_tape *tape) {
   for (int32_t i = 0; i < tape->n_ops; i++) {
     mae_op *op = &tape->ops[i];
-    int32_t back = backward_time(tape, i);
-    bool backward = runs_backward(tape, op);
+    const int32_t again = op->again_time, back = op->backward_time;
+    plan_scratch(tape, op, MAE_PASS_FORWARD, op->forward_scratch, i);
+    if (op->runs_again)
+      plan_scratch(tape, op, MAE_PASS_AGAIN, op->forward_scratch, again);
+    if (!mae_op_runs_backward(tape, op)) continue;
+    plan_scratch(tape, op, MAE_PASS_BACKWARD, op->backward_scratch, back);
     for (int s = 0; s < MAE_OP_SAVED; s++)
-      if (op->saved_bytes[s] && backward)
-        op->saved[s] = add_buffer(tape, op->saved_bytes[s], i, back);
-    if (op->forward_scratch)
-      op->scratch[0] = add_buffer(tape, op->forward_scratch, i, i);
-    if (op->backward_scratch && backward)
-      op->scratch[1] =
-          add_buffer(tape, op->backward_scratch, back, back);
+      if (op->saved_bytes[s])
+        op->saved[s] = add_buffer(tape, op->saved_bytes[s],
+                                  op->runs_again ? again : i, back);
   }
   for (int32_t i = 0; i < tape->n_tables; i++) {
     mae_index_table *t = &tape->tables[i];
     t->buffer = add_buffer(
         tape, (size_t)(t->batch * t->count) * sizeof(int32_t), 0,
-        end_time(tape));
+        tape->end_time);
   }
 }
 
@@ -182,38 +192,18 @@ static mae_status place(mae_tape *tape) {
   return MAE_OK;
 }
 
-static void *at(const mae_tape *tape, int32_t buffer) {
-  return tape->arena + tape->buffers[buffer].offset;
-}
-
-static void point_into_arena(mae_tape *tape) {
-  for (int32_t i = 0; i < tape->n_nodes; i++) {
-    mae_node *node = &tape->nodes[i];
-    if (node->value_buffer != MAE_NO_BUFFER)
-      node->value.data = at(tape, node->value_buffer);
-    if (node->grad_buffer != MAE_NO_BUFFER)
-      node->grad.data = at(tape, node->grad_buffer);
-  }
-  for (int32_t i = 0; i < tape->n_tables; i++)
-    tape->tables[i].data = at(tape, tape->tables[i].buffer);
-}
-
 mae_status mae_tape_lay_out(mae_tape *tape) {
-  size_t most = 2 * (size_t)tape->n_nodes + (size_t)tape->n_tables +
-                (MAE_OP_SAVED + 2) * (size_t)tape->n_ops;
+  size_t most = 3 * (size_t)tape->n_nodes + (size_t)tape->n_tables +
+                (MAE_OP_SAVED + MAE_OP_PASSES) * (size_t)tape->n_ops;
   tape->buffers = mae_calloc(most, sizeof *tape->buffers);
   if (!tape->buffers) return MAE_ERROR_OUT_OF_MEMORY;
   trace_back(tape);
+  mae_tape_schedule(tape);
   plan_values(tape);
   plan_grads(tape);
   plan_workspace(tape);
   mae_status status = place(tape);
-  if (status == MAE_OK) {
-    tape->arena = mae_calloc(1, tape->arena_bytes);
-    if (!tape->arena) status = MAE_ERROR_OUT_OF_MEMORY;
-  }
   if (status != MAE_OK) /* half laid out: not to be planned again */
     return mae_tape_fail(tape, status, "no memory for the tape's plan");
-  point_into_arena(tape);
   return MAE_OK;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/measure.h"
 #include "kernels/blas.h"
 
 /* ---------------------------------------------------------- recording --- */
@@ -69,7 +70,7 @@ static mae_status reserve(mae_tape *tape, void **array, int32_t count,
 static mae_status add_node(mae_tape *tape, mae_node node, mae_var *out) {
   MAE_TRY(reserve(tape, (void **)&tape->nodes, tape->n_nodes, &tape->max_nodes,
                   sizeof *tape->nodes));
-  node.value_buffer = node.grad_buffer = MAE_NO_BUFFER;
+  node.value_buffer = node.grad_buffer = node.again_buffer = MAE_NO_BUFFER;
   node.writer_op = node.writer_slot = -1;
   node.grad.ndim = node.value.ndim;
   memcpy(node.grad.shape, node.value.shape, sizeof node.grad.shape);
@@ -123,6 +124,15 @@ mae_status mae_tape_parameter(mae_tape *tape, const mae_tensor *value,
   return MAE_OK;
 }
 
+mae_status mae_tape_shape(mae_tape *tape, const mae_tensor *shape,
+                          bool requires_grad, mae_var *out) {
+  MAE_TRY(check_open(tape, out));
+  mae_node node = {.kind = MAE_NODE_PARAMETER, .producer = -1,
+                   .value = *shape, .requires_grad = requires_grad};
+  node.value.data = NULL;
+  return add_node(tape, node, out);
+}
+
 mae_status mae_tape_index(mae_tape *tape, int64_t batch, int64_t count,
                           mae_index *out) {
   MAE_TRY(check_open(tape, out));
@@ -146,7 +156,8 @@ mae_status mae_tape_record(mae_tape *tape, const mae_op_class *class,
   MAE_TRY(reserve(tape, (void **)&tape->ops, tape->n_ops, &tape->max_ops,
                   sizeof *tape->ops));
   mae_op made = {.class = class, .n_in = n_in, .index = -1,
-                 .saved = {-1, -1}, .scratch = {-1, -1}};
+                 .saved = {-1, -1}, .scratch = {-1, -1, -1},
+                 .segment = tape->segment};
   for (int32_t i = 0; i < n_in; i++) {
     if (in[i].id < 0 || in[i].id >= tape->n_nodes)
       return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
@@ -200,6 +211,11 @@ const mae_tensor *mae_op_shape(const mae_tape *tape, const mae_op *op,
   return &tape->nodes[op->in[slot]].value;
 }
 
+static void *buffer_data(const mae_tape *tape, int32_t buffer) {
+  return buffer == MAE_NO_BUFFER ? NULL
+                                 : tape->arena + tape->buffers[buffer].offset;
+}
+
 static mae_node *node_of(mae_tape *tape, mae_var var) {
   return tape && var.id >= 0 && var.id < tape->n_nodes ? &tape->nodes[var.id]
                                                        : NULL;
@@ -215,7 +231,16 @@ mae_status mae_tape_keep(mae_tape *tape, mae_var var) {
   return MAE_OK;
 }
 
-mae_status mae_tape_plan(mae_tape *tape, mae_var loss) {
+mae_status mae_tape_checkpoint(mae_tape *tape, int32_t recompute) {
+  MAE_TRY(check_open(tape, tape));
+  if (recompute != 0 && recompute != 1)
+    return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
+                         "checkpoint: recompute is %d, not 0 or 1", recompute);
+  tape->segment = recompute ? ++tape->n_segments : 0;
+  return MAE_OK;
+}
+
+mae_status mae_tape_set_loss(mae_tape *tape, mae_var loss) {
   MAE_TRY(check_open(tape, tape));
   if (loss.id != MAE_NO_VAR) {
     const mae_node *node = node_of(tape, loss);
@@ -225,7 +250,30 @@ mae_status mae_tape_plan(mae_tape *tape, mae_var loss) {
                       "requires a gradient");
   }
   tape->loss = loss.id;
+  return MAE_OK;
+}
+
+static void point_into_arena(mae_tape *tape) {
+  for (int32_t i = 0; i < tape->n_nodes; i++) {
+    mae_node *node = &tape->nodes[i];
+    if (node->value_buffer != MAE_NO_BUFFER)
+      node->value.data = buffer_data(tape, node->value_buffer);
+    if (node->grad_buffer != MAE_NO_BUFFER)
+      node->grad.data = buffer_data(tape, node->grad_buffer);
+  }
+  for (int32_t i = 0; i < tape->n_tables; i++)
+    tape->tables[i].data = buffer_data(tape, tape->tables[i].buffer);
+}
+
+mae_status mae_tape_plan(mae_tape *tape, mae_var loss) {
+  MAE_TRY(mae_tape_set_loss(tape, loss));
   MAE_TRY(mae_tape_lay_out(tape));
+  tape->arena = mae_calloc(1, tape->arena_bytes);
+  if (!tape->arena) /* laid out: not to be planned again */
+    return mae_tape_fail(tape, MAE_ERROR_OUT_OF_MEMORY,
+                         "no memory for the tape's %zu bytes",
+                         tape->arena_bytes);
+  point_into_arena(tape);
   tape->planned = true;
   return MAE_OK;
 }
@@ -235,11 +283,6 @@ size_t mae_tape_memory(const mae_tape *tape) {
 }
 
 /* ------------------------------------------------------------ running --- */
-
-static void *buffer_data(const mae_tape *tape, int32_t buffer) {
-  return buffer == MAE_NO_BUFFER ? NULL
-                                 : tape->arena + tape->buffers[buffer].offset;
-}
 
 const float *mae_op_in(const mae_tape *tape, const mae_op *op, int32_t slot) {
   return tape->nodes[op->in[slot]].value.data;
@@ -266,11 +309,12 @@ float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
 }
 
 float *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i) {
-  return buffer_data(tape, op->saved[i]);
+  bool later = op->runs_again && tape->pass == MAE_PASS_FORWARD;
+  return later ? NULL : buffer_data(tape, op->saved[i]);
 }
 
-float *mae_op_scratch(const mae_tape *tape, const mae_op *op, bool backward) {
-  return buffer_data(tape, op->scratch[backward]);
+float *mae_op_scratch(const mae_tape *tape, const mae_op *op) {
+  return buffer_data(tape, op->scratch[tape->pass]);
 }
 
 const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op) {
@@ -290,6 +334,14 @@ static mae_status check_index(const mae_tape *tape, const mae_op *op) {
   return MAE_OK;
 }
 
+/* Run an operation forward, its output going to this buffer. */
+static mae_status run_forward(mae_tape *tape, mae_op *op, mae_tape_pass pass,
+                              int32_t buffer) {
+  tape->pass = pass;
+  tape->nodes[op->out].value.data = buffer_data(tape, buffer);
+  return op->class->forward(tape, op);
+}
+
 mae_status mae_tape_forward(mae_tape *tape) {
   MAE_REQUIRE(tape);
   if (!tape->planned)
@@ -299,8 +351,11 @@ mae_status mae_tape_forward(mae_tape *tape) {
     MAE_TRY(check_index(tape, &tape->ops[i]));
   mae_blas_enter();
   mae_status status = MAE_OK;
-  for (int32_t i = 0; i < tape->n_ops && status == MAE_OK; i++)
-    status = tape->ops[i].class->forward(tape, &tape->ops[i]);
+  for (int32_t i = 0; i < tape->n_ops && status == MAE_OK; i++) {
+    mae_op *op = &tape->ops[i];
+    status = run_forward(tape, op, MAE_PASS_FORWARD,
+                         tape->nodes[op->out].value_buffer);
+  }
   mae_blas_leave();
   tape->forward_done = status == MAE_OK;
   return status;
@@ -314,6 +369,30 @@ static void zero_unreached(mae_tape *tape) {
       memset(node->grad.data, 0,
              (size_t)mae_tensor_size(&node->grad) * sizeof(float));
   }
+}
+
+/* Before the last operation of a segment runs backward: compute again what
+ * its backward reads. */
+static mae_status recompute(mae_tape *tape, int32_t last) {
+  int32_t first;
+  if (!mae_tape_segment_ends(tape, last, &first)) return MAE_OK;
+  for (int32_t i = first; i <= last; i++) {
+    mae_op *op = &tape->ops[i];
+    if (op->runs_again)
+      MAE_TRY(run_forward(tape, op, MAE_PASS_AGAIN,
+                          mae_node_later_buffer(&tape->nodes[op->out])));
+  }
+  return MAE_OK;
+}
+
+static mae_status run_backward(mae_tape *tape) {
+  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
+    mae_op *op = &tape->ops[i];
+    MAE_TRY(recompute(tape, i));
+    tape->pass = MAE_PASS_BACKWARD;
+    if (mae_op_runs_backward(tape, op)) op->class->backward(tape, op);
+  }
+  return MAE_OK;
 }
 
 mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
@@ -331,13 +410,9 @@ mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
   mae_tensor *grad = &tape->nodes[tape->loss].grad;
   if (mae_tensor_size(grad) == 1) grad->data[0] = seed;
   mae_blas_enter();
-  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
-    mae_op *op = &tape->ops[i];
-    const mae_node *out = &tape->nodes[op->out];
-    if (out->requires_grad && out->reaches_loss) op->class->backward(tape, op);
-  }
+  mae_status status = run_backward(tape);
   mae_blas_leave();
-  return MAE_OK;
+  return status;
 }
 
 mae_tensor *mae_tape_value(mae_tape *tape, mae_var var) {

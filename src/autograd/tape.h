@@ -1,8 +1,10 @@
 /* Inside the tape: what an operation needs to record and run itself.
  *
- * A tape is a list of operations in the order recorded.  Operation i of n runs
- * forward at time i and backward at time 2n-1-i; the plan (plan.c) gives each
- * buffer a place that is free over the times it is needed. */
+ * A tape is a list of operations in the order recorded.  Operation i runs
+ * forward at time i.  Backward the operations take turns from the last to the
+ * first, where a checkpointed segment first runs forward again as far as its
+ * backward needs (segments.c); the plan (plan.c) gives each buffer a place that
+ * is free over the times it is needed. */
 #ifndef MAE_AUTOGRAD_TAPE_H
 #define MAE_AUTOGRAD_TAPE_H
 
@@ -13,6 +15,13 @@
 
 enum { MAE_OP_INPUTS = 4, MAE_OP_SAVED = 2 };
 
+typedef enum mae_tape_pass {
+  MAE_PASS_FORWARD,
+  MAE_PASS_AGAIN, /* forward once more, in a checkpointed segment */
+  MAE_PASS_BACKWARD,
+  MAE_OP_PASSES
+} mae_tape_pass;
+
 typedef struct mae_op mae_op;
 
 typedef struct mae_op_class {
@@ -22,6 +31,8 @@ typedef struct mae_op_class {
   unsigned backward_reads; /* bit i: the value of input i */
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
+  /* Multiply-adds in products, one way; NULL: none. */
+  double (*products)(const mae_tape *tape, const mae_op *op, bool backward);
 } mae_op_class;
 
 /* A stretch of the planned memory. */
@@ -44,8 +55,11 @@ typedef struct mae_node {
   mae_tensor value, grad;
   bool requires_grad, keep;
   bool reaches_loss;
+  bool crosses; /* out of its segment: kept from forward to backward */
+  bool wanted_again;                 /* inside its segment, in backward */
   int32_t producer;                  /* operation, or -1 */
   int32_t value_buffer, grad_buffer; /* MAE_NO_BUFFER: none, or the caller's */
+  int32_t again_buffer;              /* of a value computed again, if apart */
   int32_t writer_op, writer_slot;    /* first to write grad in backward */
 } mae_node;
 
@@ -62,7 +76,11 @@ struct mae_op {
   int64_t index_limit;             /* numbers must be below this */
   size_t saved_bytes[MAE_OP_SAVED]; /* from forward to backward */
   size_t forward_scratch, backward_scratch;
-  int32_t saved[MAE_OP_SAVED], scratch[2]; /* buffers; scratch: fwd, bwd */
+  int32_t saved[MAE_OP_SAVED];    /* buffers */
+  int32_t scratch[MAE_OP_PASSES]; /* buffers, of each pass */
+  int32_t segment;                /* 0: none */
+  bool runs_again;
+  int32_t again_time, backward_time;
   /* Set by each operation for itself. */
   int64_t size[5];
   float eps;
@@ -78,7 +96,10 @@ struct mae_tape {
   int32_t n_nodes, n_ops, n_tables, n_buffers;
   int32_t max_nodes, max_ops, max_tables;
   int32_t loss; /* node, or -1 */
+  int32_t segment, n_segments; /* segment: of what is being recorded, or 0 */
+  int32_t end_time;            /* one past the last moment of a step */
   bool planned, forward_done, accumulate;
+  mae_tape_pass pass; /* the one running */
   size_t arena_bytes;
   char *arena;
   mae_status status; /* the first recording failure */
@@ -116,12 +137,44 @@ float *mae_op_dy(const mae_tape *tape, const mae_op *op);
  * wants it, or when it is the output's own (identity). */
 float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
                  bool *add);
+/* NULL when this pass need not fill it in. */
 float *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i);
-float *mae_op_scratch(const mae_tape *tape, const mae_op *op, bool backward);
+/* Of the pass that runs. */
+float *mae_op_scratch(const mae_tape *tape, const mae_op *op);
 const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op);
 
-/* ---- planning (plan.c) ---- */
+/* ---- planning ---- */
 
+/* Does it take part in the backward pass? */
+static inline bool mae_op_runs_backward(const mae_tape *tape,
+                                        const mae_op *op) {
+  const mae_node *out = &tape->nodes[op->out];
+  return out->requires_grad && out->reaches_loss;
+}
+
+/* Does its value stay readable through a whole step? */
+static inline bool mae_node_stays(const mae_tape *tape, const mae_node *node) {
+  return node->kind == MAE_NODE_INPUT || node->keep ||
+         node - tape->nodes == tape->loss;
+}
+
+/* Where the backward pass finds a value. */
+static inline int32_t mae_node_later_buffer(const mae_node *node) {
+  return node->again_buffer != MAE_NO_BUFFER ? node->again_buffer
+                                             : node->value_buffer;
+}
+
+/* May the tape be planned for this loss?  Sets tape->loss. */
+mae_status mae_tape_set_loss(mae_tape *tape, mae_var loss);
+/* plan.c: all buffers and their places, and tape->arena_bytes. */
 mae_status mae_tape_lay_out(mae_tape *tape);
+
+/* segments.c */
+
+/* Is operation i the last of a segment?  *first is where that begins. */
+bool mae_tape_segment_ends(const mae_tape *tape, int32_t i, int32_t *first);
+/* Once it is known what reaches the loss: decide which operations run again,
+ * and give every operation its times. */
+void mae_tape_schedule(mae_tape *tape);
 
 #endif

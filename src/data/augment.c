@@ -31,11 +31,10 @@ mae_status mae_augment_check(const mae_augment *augment) {
 
 /* ---------------------------------------------------------------- draw --- */
 
-/* In f32, with two roundings, as torch's uniform_; two statements, so that no
- * compiler contracts them. */
+/* As torch's uniform_ in f32, which rounds product and sum at once: the product
+ * is exact in double. */
 static double between(float u, float from, float to) {
-  const float part = u * (to - from);
-  return (double)(part + from);
+  return (float)((double)u * (to - from) + from);
 }
 
 /* One of 0 ... most. */
@@ -111,22 +110,20 @@ static int32_t edge(int32_t at, int32_t shrink) {
   return (at + shrink / 2) / shrink;
 }
 
-/* Begin and length along one axis of `most` pixels. */
-static void shrink_axis(int32_t *begin, int32_t *length, int32_t shrink,
-                        int32_t most) {
+static void shrink_axis(int32_t *begin, int32_t *length, int32_t shrink) {
   int32_t from = edge(*begin, shrink), to = edge(*begin + *length, shrink);
-  if (to > most) to = most;
-  if (from > to - 1) from = to > 0 ? to - 1 : 0;
+  if (from == to) { /* the pixel it begins in */
+    from = *begin / shrink;
+    to = from + 1;
+  }
   *begin = from;
-  *length = to > from ? to - from : 1;
+  *length = to - from;
 }
 
 mae_crop mae_crop_shrink(const mae_crop *crop, int32_t width, int32_t height,
                          const mae_image *decoded) {
   mae_crop out = *crop;
-  shrink_axis(&out.left, &out.width, shrink_of(width, decoded->width),
-              decoded->width);
-  shrink_axis(&out.top, &out.height, shrink_of(height, decoded->height),
-              decoded->height);
+  shrink_axis(&out.left, &out.width, shrink_of(width, decoded->width));
+  shrink_axis(&out.top, &out.height, shrink_of(height, decoded->height));
   return out;
 }

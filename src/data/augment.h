@@ -29,7 +29,7 @@ mae_status mae_augment_check(const mae_augment *augment);
 mae_crop mae_augment_draw(const mae_augment *augment, int32_t width,
                           int32_t height, uint64_t seed, uint64_t number);
 
-/* The same box of the image as mae_image_decode_shrunk decoded it: its edges
+/* The same box of that image as mae_image_decode_shrunk decoded it: its edges
  * rounded to the coarser pixels, within them, never empty. */
 mae_crop mae_crop_shrink(const mae_crop *crop, int32_t width, int32_t height,
                          const mae_image *decoded);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/measure.h"
 #include "nn/masking.h"
 #include "nn/patch_embed.h"
 
@@ -13,7 +14,12 @@
  * use costs it nothing. */
 static mae_var param(mae_graph *g, int32_t i) {
   if (g->params[i].id != MAE_NO_VAR) return g->params[i];
-  mae_tensor *value = &g->model->params[i].value;
+  const mae_param *p = &g->model->params[i];
+  const mae_tensor *value = &p->value;
+  if (g->measured) {
+    mae_tape_shape(g->tape, value, mae_param_trainable(p), &g->params[i]);
+    return g->params[i];
+  }
   mae_tensor grad = *value;
   grad.data = g->grads ? g->grads[i] : NULL;
   mae_tape_parameter(g->tape, value, grad.data ? &grad : NULL, &g->params[i]);
@@ -39,8 +45,11 @@ static mae_var block(mae_graph *g, on_block what, mae_var x,
 
 static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
                       int32_t depth, int32_t num_heads) {
-  for (int32_t i = 0; i < depth; i++)
+  for (int32_t i = 0; i < depth; i++) {
+    if (g->recompute) mae_tape_checkpoint(g->tape, 1);
     x = block(g, mae_nn_transformer_block, x, first_param, i, num_heads);
+  }
+  mae_tape_checkpoint(g->tape, 0);
   return x;
 }
 
@@ -91,15 +100,21 @@ static mae_var decode(mae_graph *g, mae_var latent) {
   return linear(g, x, mae_param_decoder_pred(c));
 }
 
+static size_t keys_bytes(const mae_config *c) {
+  return (size_t)mae_config_patches(c) * sizeof(uint64_t);
+}
+
+/* What the caller has set of the graph stays. */
 static mae_status begin(mae_context *context, const mae_model *model,
-                        int64_t batch, int64_t kept, float *const *grads,
-                        mae_graph *g) {
+                        int64_t batch, int64_t kept, mae_graph *g) {
   const mae_config *c = &model->config;
   const int64_t image[] = {batch, c->in_chans, c->image_height, c->image_width};
-  *g = (mae_graph){.model = model, .batch = batch, .kept = kept,
-                   .grads = grads, .restore = {MAE_NO_VAR}};
+  g->model = model;
+  g->batch = batch;
+  g->kept = kept;
+  g->restore.id = MAE_NO_VAR;
   g->params = mae_calloc((size_t)model->n_params, sizeof *g->params);
-  g->keys = mae_calloc((size_t)mae_config_patches(c), sizeof *g->keys);
+  g->keys = mae_calloc(1, keys_bytes(c));
   if (!g->params || !g->keys) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++)
     g->params[i].id = MAE_NO_VAR;
@@ -138,7 +153,7 @@ static mae_var block_outputs(mae_graph *g, const mae_graph_outputs *o,
 static mae_status record_features(mae_context *context, const mae_model *model,
                                   int64_t batch, int64_t kept,
                                   const mae_graph_outputs *o, mae_graph *g) {
-  MAE_TRY(begin(context, model, batch, kept, NULL, g));
+  MAE_TRY(begin(context, model, batch, kept, g));
   g->features = mae_calloc((size_t)o->count, sizeof *g->features);
   if (!g->features) return MAE_ERROR_OUT_OF_MEMORY;
   int32_t deepest = 0;
@@ -150,10 +165,9 @@ static mae_status record_features(mae_context *context, const mae_model *model,
   return mae_tape_plan(g->tape, (mae_var){MAE_NO_VAR});
 }
 
-static mae_status record_autoencoder(mae_context *context,
-                                     const mae_model *model, int64_t batch,
-                                     int64_t kept, float *const *grads,
-                                     mae_graph *g) {
+/* All but the plan. */
+static mae_status record_loss(mae_context *context, const mae_model *model,
+                              int64_t batch, int64_t kept, mae_graph *g) {
   const mae_config *c = &model->config;
   const int64_t patches = mae_config_patches(c);
   const int64_t mask[] = {batch, patches};
@@ -161,18 +175,27 @@ static mae_status record_autoencoder(mae_context *context,
   mae_var target = {MAE_NO_VAR};
   if (!mae_config_has_decoder(c))
     return mae_fail(MAE_ERROR_STATE, "the model has no decoder");
-  MAE_TRY(begin(context, model, batch, kept, grads, g));
+  MAE_TRY(begin(context, model, batch, kept, g));
   mae_tape_index(g->tape, batch, patches, &g->restore);
   mae_tape_index(g->tape, batch, patches, &g->patches);
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
-  g->pred = decode(g, encode(g));
+  mae_var latent = encode(g);
+  g->encoder_ops = mae_tape_num_ops(g->tape);
+  g->pred = decode(g, latent);
   mae_tape_keep(g->tape, g->pred);
   mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
                     &target);
   mae_tape_masked_mse(g->tape, g->pred, target, g->mask, c->norm_pix_loss,
                       &g->loss);
-  mae_tape_keep(g->tape, g->loss);
-  MAE_TRY(mae_tape_plan(g->tape, grads ? g->loss : (mae_var){MAE_NO_VAR}));
+  return mae_tape_keep(g->tape, g->loss);
+}
+
+static mae_status record_autoencoder(mae_context *context,
+                                     const mae_model *model, int64_t batch,
+                                     int64_t kept, mae_graph *g) {
+  const int64_t patches = mae_config_patches(&model->config);
+  MAE_TRY(record_loss(context, model, batch, kept, g));
+  MAE_TRY(mae_tape_plan(g->tape, g->grads ? g->loss : (mae_var){MAE_NO_VAR}));
   int32_t *after_class_token = mae_tape_index_data(g->tape, g->patches);
   for (int64_t i = 0; i < batch * patches; i++)
     after_class_token[i] = 1 + (int32_t)(i % patches);
@@ -183,6 +206,7 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,
                               mae_graph *graph) {
+  *graph = (mae_graph){0};
   mae_status status =
       record_features(context, model, batch, kept, outputs, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
@@ -191,10 +215,33 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
 
 mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
-                                 float *const *grads, mae_graph *graph) {
-  mae_status status =
-      record_autoencoder(context, model, batch, kept, grads, graph);
+                                 float *const *grads, bool recompute,
+                                 mae_graph *graph) {
+  *graph = (mae_graph){.grads = grads, .recompute = recompute};
+  mae_status status = record_autoencoder(context, model, batch, kept, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
+  return status;
+}
+
+static mae_status measure(mae_graph *g, mae_graph_cost *cost) {
+  mae_graph_cost c = {.bytes = 0};
+  MAE_TRY(mae_tape_measure(g->tape, g->loss, &c.bytes));
+  c.bytes += mae_align(keys_bytes(&g->model->config));
+  c.encoder_flops = mae_tape_forward_flops(g->tape, 0, g->encoder_ops);
+  c.decoder_flops = mae_tape_forward_flops(g->tape, g->encoder_ops,
+                                           mae_tape_num_ops(g->tape));
+  c.step_flops = mae_tape_step_flops(g->tape);
+  *cost = c;
+  return MAE_OK;
+}
+
+mae_status mae_graph_measure(mae_context *context, const mae_model *model,
+                             int64_t batch, int64_t kept, bool recompute,
+                             mae_graph_cost *cost) {
+  mae_graph g = {.recompute = recompute, .measured = true};
+  mae_status status = record_loss(context, model, batch, kept, &g);
+  if (status == MAE_OK) status = measure(&g, cost);
+  mae_graph_destroy(&g);
   return status;
 }
 

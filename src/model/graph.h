@@ -18,6 +18,9 @@ typedef struct mae_graph {
   mae_var pred;            /* [B, L, p*p*C] */
   mae_var loss;            /* [1] */
   uint64_t *keys; /* scratch for the masks */
+  bool recompute;       /* each block is a segment, mae_tape_checkpoint */
+  bool measured;        /* the parameters have no data */
+  int32_t encoder_ops; /* operations of the encoder come first */
 } mae_graph;
 
 typedef struct mae_graph_outputs {
@@ -35,10 +38,23 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               mae_graph *graph);
 /* Encoder, decoder and loss: graph->pred and graph->loss.  With grads, one
  * array per parameter (NULL for fixed ones), it can run backward; they must
- * outlive the graph. */
+ * outlive the graph.  recompute: keep only what goes into each block. */
 mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
-                                 float *const *grads, mae_graph *graph);
+                                 float *const *grads, bool recompute,
+                                 mae_graph *graph);
+
+typedef struct mae_graph_cost {
+  size_t bytes; /* of the tape and of the masks' scratch */
+  double encoder_flops, decoder_flops; /* forward */
+  double step_flops; /* forward, again and backward */
+} mae_graph_cost;
+
+/* What mae_graph_autoencoder with grads would take.  The model may be one of
+ * mae_model_describe: no data is touched. */
+mae_status mae_graph_measure(mae_context *context, const mae_model *model,
+                             int64_t batch, int64_t kept, bool recompute,
+                             mae_graph_cost *cost);
 /* Fine on a zeroed graph. */
 void mae_graph_destroy(mae_graph *graph);
 

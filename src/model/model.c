@@ -130,22 +130,31 @@ mae_status mae_model_describe(const mae_config *config, mae_model **out) {
   return MAE_OK;
 }
 
+static size_t stretch(const mae_param *param) {
+  return mae_align((size_t)mae_tensor_size(&param->value) * sizeof(float));
+}
+
+size_t mae_model_shadow_bytes(const mae_model *model,
+                              bool (*wanted)(const mae_param *param)) {
+  size_t total = 0;
+  for (int32_t i = 0; i < model->n_params; i++)
+    if (!wanted || wanted(&model->params[i]))
+      total += stretch(&model->params[i]);
+  return total;
+}
+
 mae_status mae_model_shadow(const mae_model *model,
                             bool (*wanted)(const mae_param *param),
                             float **data, float **block) {
-  size_t total = 0;
-  for (int pass = 0; pass < 2; pass++) {
-    size_t at = 0;
-    for (int32_t i = 0; i < model->n_params; i++) {
-      const mae_param *p = &model->params[i];
-      if (wanted && !wanted(p)) continue;
-      if (pass) data[i] = *block + at / sizeof(float);
-      at += mae_align((size_t)mae_tensor_size(&p->value) * sizeof(float));
-    }
-    if (pass) break;
-    total = at;
-    *block = total ? mae_calloc(1, total) : NULL;
-    if (total && !*block) return MAE_ERROR_OUT_OF_MEMORY;
+  const size_t total = mae_model_shadow_bytes(model, wanted);
+  *block = total ? mae_calloc(1, total) : NULL;
+  if (total && !*block) return MAE_ERROR_OUT_OF_MEMORY;
+  float *at = *block;
+  for (int32_t i = 0; i < model->n_params; i++) {
+    const mae_param *p = &model->params[i];
+    if (wanted && !wanted(p)) continue;
+    data[i] = at;
+    at += stretch(p) / sizeof(float);
   }
   return MAE_OK;
 }

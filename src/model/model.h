@@ -63,6 +63,10 @@ mae_status mae_model_describe(const mae_config *config, mae_model **model);
 /* Zeros for every parameter that has no data. */
 mae_status mae_model_allocate(mae_model *model);
 
+/* Bytes of the block that mae_model_shadow makes. */
+size_t mae_model_shadow_bytes(const mae_model *model,
+                              bool (*wanted)(const mae_param *param));
+
 /* One zeroed block of floats with a stretch, 64-byte aligned, for each of the
  * model's parameters that are wanted (NULL: all); the others get none.  Sets
  * data[i]; the caller frees *block, which is NULL when none is wanted. */

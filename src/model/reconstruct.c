@@ -10,7 +10,7 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
   if (g->batch != count) {
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_autoencoder(lane->context, s->model, count, s->kept, NULL,
-                                  g));
+                                  false, g));
   }
   *out = g;
   return MAE_OK;

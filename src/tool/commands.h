@@ -5,6 +5,7 @@
 /* argv[0] is the command's name.  Each returns the exit status. */
 int command_features(int argc, char **argv);
 int command_reconstruct(int argc, char **argv);
+int command_plan(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_convert(int argc, char **argv);
 

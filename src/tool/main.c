@@ -16,6 +16,7 @@ static const struct command {
      command_features},
     {"reconstruct", "draw images, what the model sees, and what it makes of it",
      command_reconstruct},
+    {"plan", "memory and arithmetic that pretraining takes", command_plan},
     {"info", "what is in a weights file", command_info},
     {"convert", "rewrite a weights file under other names", command_convert},
 };

@@ -35,6 +35,7 @@ static mae_status check_number(const char *what, double value, double least,
 }
 
 static mae_status check(const mae_trainer_options *o) {
+  MAE_TRY(check_number("recompute", o->recompute, 0, 2));
   MAE_TRY(check_number("batch_size", o->batch_size, 1, 65537));
   MAE_TRY(check_number("accum_steps", o->accum_steps, 1, 1e6));
   MAE_TRY(check_number("base_lr", o->base_lr, 0, 1e6));
@@ -48,6 +49,21 @@ static mae_status check(const mae_trainer_options *o) {
   return check_number("total_steps", (double)o->total_steps, 0, 1e15);
 }
 
+mae_status mae_trainer_options_read(const mae_trainer_options *theirs,
+                                    mae_trainer_options *ours) {
+  mae_trainer_options o = defaults;
+  if (theirs)
+    MAE_TRY(mae_options_read("mae_trainer_options", &o, sizeof o, theirs));
+  MAE_TRY(check(&o));
+  *ours = o;
+  return MAE_OK;
+}
+
+size_t mae_trainer_noise_values(const mae_config *c,
+                                const mae_trainer_options *o) {
+  return (size_t)(o->batch_size * mae_config_patches(c));
+}
+
 /* Fill a zeroed trainer whose options and model are set. */
 static mae_status set_up(mae_trainer *t, mae_context *context) {
   const mae_trainer_options *o = &t->options;
@@ -58,16 +74,15 @@ static mae_status set_up(mae_trainer *t, mae_context *context) {
                                    o->clip_grad};
   MAE_TRY(mae_optimizer_init(&t->optimizer, context, model, &adamw));
   t->grads = mae_calloc((size_t)model->n_params, sizeof *t->grads);
-  t->noise = mae_calloc(
-      (size_t)(o->batch_size * mae_config_patches(&model->config)),
-      sizeof *t->noise);
+  t->noise = mae_calloc(mae_trainer_noise_values(&model->config, o),
+                        sizeof *t->noise);
   if (!t->grads || !t->noise) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++) {
     t->grads[i] = model->params[i].value;
     t->grads[i].data = t->optimizer.grad[i];
   }
   return mae_graph_autoencoder(context, model, o->batch_size, kept,
-                               t->optimizer.grad, &t->graph);
+                               t->optimizer.grad, o->recompute, &t->graph);
 }
 
 mae_status mae_trainer_create(mae_context *context, mae_model *model,
@@ -76,10 +91,8 @@ mae_status mae_trainer_create(mae_context *context, mae_model *model,
   MAE_REQUIRE(context);
   MAE_REQUIRE(model);
   MAE_REQUIRE(out);
-  mae_trainer_options o = defaults;
-  if (options)
-    MAE_TRY(mae_options_read("mae_trainer_options", &o, sizeof o, options));
-  MAE_TRY(check(&o));
+  mae_trainer_options o;
+  MAE_TRY(mae_trainer_options_read(options, &o));
   mae_trainer *trainer = mae_calloc(1, sizeof *trainer);
   if (!trainer) return MAE_ERROR_OUT_OF_MEMORY;
   trainer->options = o;

@@ -1,4 +1,4 @@
-/* Inside the trainer, for its checkpoints. */
+/* Inside the trainer, for its checkpoints and its plan. */
 #ifndef MAE_TRAIN_TRAINER_H
 #define MAE_TRAIN_TRAINER_H
 
@@ -15,5 +15,11 @@ struct mae_trainer {
   uint64_t images_seen;
   int32_t gathered; /* steps whose gradients wait for the next update */
 };
+
+/* Defaults, the caller's options (NULL: none) over them, all checked. */
+mae_status mae_trainer_options_read(const mae_trainer_options *theirs,
+                                    mae_trainer_options *ours);
+size_t mae_trainer_noise_values(const mae_config *config,
+                                const mae_trainer_options *options);
 
 #endif

@@ -1,7 +1,8 @@
-"""Makes two files beside itself.  golden_resize.bin: what torchvision's Resize
+"""Makes three files beside itself.  golden_resize.bin: what torchvision's Resize
 (bicubic) and CenterCrop make of some images, which tests/test_preprocess.c
 draws itself by the formulas of source() below.  golden_images.bin: encoded
-images of many kinds, and what Pillow decodes them to.  Needs torchvision,
+images of many kinds, and what Pillow decodes them to.  golden_shrunk.bin: what
+its draft mode makes of JPEGs at a fraction of their size.  Needs torchvision,
 pillow and numpy:
     python3 tests/data/make_images.py
 
@@ -265,6 +266,29 @@ def make_images():
             put(name, status, 0, (0, 0, 0), data)
 
 
+# ----------------------------------------------------------------- shrunk ---
+
+def shrunk(data, shrink):
+    image = Image.open(io.BytesIO(data))
+    size = tuple(-(-side // shrink) for side in image.size)
+    image.draft(image.mode, tuple(side // shrink for side in image.size))
+    assert image.size == size, (image.size, size)
+    out = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
+    return out.reshape(size[1], size[0], -1)
+
+
+def make_shrunk():
+    with open(os.path.join(FOLDER, "golden_shrunk.bin"), "wb") as file:
+        for name, data in jpeg_cases():
+            for shrink in (2, 4, 8):
+                if name != "stray bytes":
+                    pixels = shrunk(data, shrink)
+                    file.write(struct.pack("<24s6i", name.encode(), shrink, 2, pixels.shape[1],
+                                           pixels.shape[0], pixels.shape[2], len(data)) + data)
+                    file.write(pixels.tobytes())
+
+
 if __name__ == "__main__":
     make_resizes()
     make_images()
+    make_shrunk()
