@@ -5,6 +5,7 @@
 #   ZLIB=none ZIP=none    leave out the IDX reader / PyTorch's files
 #   ARCHIVE=none          leave out tar shards
 #   JPEG=none PNG=none WEBP=none            leave out an image decoder
+#   MPI=auto|ompi-c|mpich|none              MPI of the tool (pkg-config's name)
 #   SANITIZE=address,undefined | thread     build with a sanitizer
 #   PREFIX, DESTDIR, CC, CFLAGS             as usual
 #   V=1                   show whole command lines
@@ -28,6 +29,7 @@ ARCHIVE  ?= libarchive
 JPEG     ?= libjpeg
 PNG      ?= libpng
 WEBP     ?= libwebp
+MPI      ?= auto
 SANITIZE ?=
 PKG_CONFIG ?= pkg-config
 
@@ -63,6 +65,18 @@ PC_ALONE    := $(filter $(ZIP) $(ARCHIVE),$(PC_REQUIRES))
 PC_REQUIRES := $(filter-out $(PC_ALONE),$(PC_REQUIRES))
 PC_LIBS     := $(if $(PC_ALONE),$(shell $(PKG_CONFIG) --libs $(PC_ALONE)))
 
+# MPI is for the tool alone.
+has_package = $(shell $(PKG_CONFIG) --exists $(1) 2>/dev/null && echo $(1))
+ifeq ($(MPI),auto)
+  MPI_PACKAGE := $(firstword $(foreach p,ompi-c mpich,$(call has_package,$p)))
+else ifneq ($(MPI),none)
+  MPI_PACKAGE := $(or $(call has_package,$(MPI)),$(error pkg-config knows no $(MPI)))
+endif
+ifneq ($(MPI_PACKAGE),)
+  MPI_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MPI_PACKAGE)) -DMAE_HAVE_MPI
+  MPI_LIBS   := $(shell $(PKG_CONFIG) --libs $(MPI_PACKAGE))
+endif
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CFLAGS) $(SAN)
@@ -97,7 +111,8 @@ all: $B/libmae.a $B/$(SONAME) $B/libmae.so $B/mae
 $B/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
 	$(call say,CC $<)
-	$(Q)$(CC) $(LIB_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(LIB_FLAGS) $(OBJ_FLAGS) -MMD -MP -c $< -o $@
+$B/tool/mpi.o: OBJ_FLAGS := $(MPI_CFLAGS)
 
 define kernel_rule
 $B/kernels/%.$(1).o: src/kernels/%.c $B/flags
@@ -123,13 +138,14 @@ $B/libmae.so: $B/$(SONAME)
 # Rebuild when compiler or flags change.
 $B/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(LIB_FLAGS) $(LIBS)' | cmp -s - $@ || echo '$(CC) $(LIB_FLAGS) $(LIBS)' > $@
+	@echo '$(CC) $(LIB_FLAGS) $(MPI_CFLAGS) $(LIBS)' | cmp -s - $@ || \
+	  echo '$(CC) $(LIB_FLAGS) $(MPI_CFLAGS) $(LIBS)' > $@
 FORCE:
 
 # ----------------------------------------------------------------- tool --
 $B/mae: $(TOOL_OBJ) $B/libmae.a
 	$(call say,LD $@)
-	$(Q)$(CC) $(BASE_FLAGS) $(LDFLAGS) $(TOOL_OBJ) $B/libmae.a $(LIBS) -o $@
+	$(Q)$(CC) $(BASE_FLAGS) $(LDFLAGS) $(TOOL_OBJ) $B/libmae.a $(MPI_LIBS) $(LIBS) -o $@
 
 -include $(OBJ:.o=.d) $(TOOL_OBJ:.o=.d)
 
@@ -177,6 +193,8 @@ check: deps
 	@$(MAKE) --no-print-directory check-install
 	@$(MAKE) --no-print-directory check-tool
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory check-mpi
+	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
 check-suite: $B/tests
 	$(TEST_ENV) $B/tests
 # The tool and the examples, as a user runs them.
@@ -188,6 +206,13 @@ $B/tool_helper: $(TOOL_HELPER_SRC) $(wildcard tests/tool/*.h) $B/libmae.a
 check-tool: $B/mae $B/tool_helper $(EXAMPLES)
 	$(TEST_ENV) sh tests/tool.sh $B
 	$(TEST_ENV) sh tests/examples.sh $B
+# Several processes, started by mpirun.
+$B/mpi_train: tests/mpi/train.c $B/tool/mpi.o $B/tool/say.o $B/libmae.a
+	$(call say,CC $@)
+	$(Q)$(CC) $(LIB_FLAGS) $< $B/tool/mpi.o $B/tool/say.o $B/libmae.a \
+	  $(MPI_LIBS) $(LIBS) -o $@
+check-mpi: $B/mpi_train
+	$(TEST_ENV) sh tests/mpi.sh $B $(or $(MPI_PACKAGE),none)
 check-install: all
 	sh tests/install.sh
 ifneq ($(SANITIZE),)
@@ -203,7 +228,7 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
-.PHONY: check-suite check-tool check-install
+.PHONY: check-suite check-tool check-mpi check-install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $B/mae $(DESTDIR)$(PREFIX)/bin/

@@ -23,5 +23,6 @@ Suite *session_suite(void);     /* features, forward, reconstruction */
 Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
+Suite *communicator_suite(void); /* training by several ranks */
 
 #endif

@@ -598,7 +598,7 @@ typedef struct mae_trainer_options {
 
 typedef struct mae_step_result {
   size_t struct_size;
-  double loss;          /* of this step's images */
+  double loss;          /* of this step's images, those of all ranks */
   double learning_rate; /* of the update this step belongs to */
   double grad_norm;     /* before clipping; 0 when no update was made */
   int64_t step;         /* updates made so far */
@@ -653,7 +653,8 @@ MAE_API mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
                                     const float *noise,
                                     mae_step_result *result);
 /* The gradient gathered so far for a parameter, lent by the trainer; NULL for
- * an unknown or fixed one. */
+ * an unknown or fixed one.  With several ranks it is this rank's share of the
+ * mean until the update, and then the mean itself. */
 MAE_API mae_tensor *mae_trainer_gradient(const mae_trainer *trainer,
                                          const char *name);
 /* Updates made so far, and images seen. */
@@ -661,13 +662,59 @@ MAE_API int64_t mae_trainer_steps(const mae_trainer *trainer);
 MAE_API uint64_t mae_trainer_images_seen(const mae_trainer *trainer);
 
 /* A checkpoint: the model as mae_model_save writes it, with the optimiser's
- * state, so that training continues bit for bit. */
+ * state, so that training continues bit for bit.  MAE_ERROR_STATE: with several
+ * ranks, of which each holds its part, in the middle of an update's steps. */
 MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
                                     const char *path);
 /* Puts the weights into the trainer's model and restores the optimiser, the
  * seed and the step.  Other options stay as they are.  On any error model and
- * trainer are as before. */
+ * trainer are as before.  With several ranks each resumes, from the same file,
+ * saved at an update (MAE_ERROR_MISMATCH otherwise). */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
+
+/* Sums over the processes (ranks) that train one model together, each on its
+ * own images.  The library knows no MPI: the tool `mae` brings a communicator
+ * over MPI, and others are the application's.  The calls come from the thread
+ * that runs mae_trainer_step, in the same order on every rank.  A failure is
+ * passed on by that step; whatever wait_all returns, no sum may be under way
+ * when it has. */
+typedef struct mae_communicator {
+  size_t struct_size; /* sizeof(mae_communicator) */
+  int32_t rank;       /* this process, 0 to ranks - 1 */
+  int32_t ranks;      /* processes; with 1 nothing below is called */
+  void *arg;
+  /* Begin to replace data[n] by its sum over all ranks, of the same bits on
+   * each.  Several sums may be under way; data stays where it is. */
+  mae_status (*start_sum)(void *arg, float *data, int64_t n);
+  /* Called often while sums are under way, to move them on; may be NULL. */
+  mae_status (*progress)(void *arg);
+  /* Wait until all sums begun are there. */
+  mae_status (*wait_all)(void *arg);
+  /* What the latest failure was, for mae_last_error(); may be NULL. */
+  const char *(*error_text)(void *arg);
+  /* Gradients are summed in pieces of about this many bytes, each as soon as
+   * the backward pass has finished it; 0: 25 MB. */
+  int64_t bucket_bytes;
+} mae_communicator;
+
+/* Train together with other ranks; the communicator is copied, its arg must
+ * outlive the trainer; NULL: alone again.  Every rank makes the same calls of
+ * its trainer, made with the same options, weights and instruction set (the
+ * first step checks that: MAE_ERROR_MISMATCH on all ranks).  Then
+ *  - batch_size is per rank; the learning rate is for batch_size * accum_steps
+ *    * ranks images;
+ *  - images are numbered over all ranks: rank r's of a step are images_seen +
+ *    r * batch_size and on, and noise NULL goes by these numbers;
+ *  - loss, gradient norm, clipping and the check for finite numbers are over
+ *    all ranks, and the weights stay the same on all of them bit for bit;
+ *  - after MAE_ERROR_NON_FINITE, which all ranks get alike, training may go
+ *    on.  Another failure may be that of one rank alone, while the others
+ *    wait: end them all.
+ * A checkpoint is the same with any number of ranks, and any number may resume
+ * it; one rank need write it.  Allowed between updates: MAE_ERROR_STATE when
+ * an update's steps have begun. */
+MAE_API mae_status mae_trainer_set_communicator(
+    mae_trainer *trainer, const mae_communicator *communicator);
 
 /* --------------------------------------------------------------- data --- */
 

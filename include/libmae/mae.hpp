@@ -213,6 +213,10 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
     check(mae_trainer_step(get(), images, noise, &result));
     return result;
   }
+  /* What its arg points to must outlive the trainer. */
+  void set_communicator(const mae_communicator *communicator) {
+    check(mae_trainer_set_communicator(get(), communicator));
+  }
   int64_t steps() const { return mae_trainer_steps(get()); }
   void save(const std::string &path) const {
     check(mae_trainer_save(get(), path.c_str()));

@@ -71,7 +71,7 @@ static mae_status add_node(mae_tape *tape, mae_node node, mae_var *out) {
   MAE_TRY(reserve(tape, (void **)&tape->nodes, tape->n_nodes, &tape->max_nodes,
                   sizeof *tape->nodes));
   node.value_buffer = node.grad_buffer = node.again_buffer = MAE_NO_BUFFER;
-  node.writer_op = node.writer_slot = -1;
+  node.writer_op = node.writer_slot = node.last_writer_op = -1;
   node.grad.ndim = node.value.ndim;
   memcpy(node.grad.shape, node.value.shape, sizeof node.grad.shape);
   out->id = tape->n_nodes;
@@ -361,6 +361,34 @@ mae_status mae_tape_forward(mae_tape *tape) {
   return status;
 }
 
+/* The backward pass runs from the last operation to the first, so the first
+ * to use a parameter is the last to write its gradient. */
+void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher) {
+  tape->watcher = watcher ? *watcher : (mae_tape_watcher){0};
+  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
+    const mae_op *op = &tape->ops[i];
+    if (!mae_op_runs_backward(tape, op)) continue;
+    for (int32_t slot = 0; slot < op->n_in; slot++)
+      tape->nodes[op->in[slot]].last_writer_op = i;
+  }
+}
+
+/* Operation i has run backward. */
+static void tell_watcher(mae_tape *tape, int32_t i) {
+  const mae_tape_watcher *w = &tape->watcher;
+  if (!w->final) return;
+  const mae_op *op = &tape->ops[i];
+  for (int32_t slot = 0; slot < op->n_in; slot++) {
+    const mae_node *node = &tape->nodes[op->in[slot]];
+    bool again = false; /* one variable in two slots */
+    for (int32_t k = 0; k < slot; k++) again |= op->in[k] == op->in[slot];
+    if (node->kind == MAE_NODE_PARAMETER && node->requires_grad &&
+        node->last_writer_op == i && !again)
+      w->final(w->arg, (mae_var){op->in[slot]});
+  }
+  w->between(w->arg);
+}
+
 /* Gradients that no operation will write are zero. */
 static void zero_unreached(mae_tape *tape) {
   for (int32_t i = 0; i < tape->n_nodes; i++) {
@@ -390,7 +418,9 @@ static mae_status run_backward(mae_tape *tape) {
     mae_op *op = &tape->ops[i];
     MAE_TRY(recompute(tape, i));
     tape->pass = MAE_PASS_BACKWARD;
-    if (mae_op_runs_backward(tape, op)) op->class->backward(tape, op);
+    if (!mae_op_runs_backward(tape, op)) continue;
+    op->class->backward(tape, op);
+    tell_watcher(tape, i);
   }
   return MAE_OK;
 }

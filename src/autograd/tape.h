@@ -61,7 +61,17 @@ typedef struct mae_node {
   int32_t value_buffer, grad_buffer; /* MAE_NO_BUFFER: none, or the caller's */
   int32_t again_buffer;              /* of a value computed again, if apart */
   int32_t writer_op, writer_slot;    /* first to write grad in backward */
+  int32_t last_writer_op;            /* set by mae_tape_watch; else -1 */
 } mae_node;
+
+/* Told during each backward pass, on the thread that runs it. */
+typedef struct mae_tape_watcher {
+  /* The parameter's gradient is final: nothing adds to it any more. */
+  void (*final)(void *arg, mae_var parameter);
+  /* An operation is done. */
+  void (*between)(void *arg);
+  void *arg;
+} mae_tape_watcher;
 
 typedef struct mae_index_table {
   int64_t batch, count;
@@ -102,6 +112,7 @@ struct mae_tape {
   mae_tape_pass pass; /* the one running */
   size_t arena_bytes;
   char *arena;
+  mae_tape_watcher watcher; /* all NULL: nobody */
   mae_status status; /* the first recording failure */
   char message[256];
 };
@@ -143,7 +154,11 @@ float *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i);
 float *mae_op_scratch(const mae_tape *tape, const mae_op *op);
 const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op);
 
+/* Watch the backward passes of a planned tape from now on; NULL: no more. */
+void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher);
+
 /* ---- planning ---- */
+
 
 /* Does it take part in the backward pass? */
 static inline bool mae_op_runs_backward(const mae_tape *tape,

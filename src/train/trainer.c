@@ -97,6 +97,7 @@ mae_status mae_trainer_create(mae_context *context, mae_model *model,
   if (!trainer) return MAE_ERROR_OUT_OF_MEMORY;
   trainer->options = o;
   trainer->model = model;
+  trainer->sum = mae_gradient_sum_alone;
   mae_status status = set_up(trainer, context);
   if (status != MAE_OK) {
     mae_trainer_destroy(trainer);
@@ -108,6 +109,7 @@ mae_status mae_trainer_create(mae_context *context, mae_model *model,
 
 void mae_trainer_destroy(mae_trainer *trainer) {
   if (!trainer) return;
+  mae_gradient_sum_free(&trainer->sum);
   mae_graph_destroy(&trainer->graph);
   mae_optimizer_free(&trainer->optimizer);
   free(trainer->grads);
@@ -118,28 +120,39 @@ void mae_trainer_destroy(mae_trainer *trainer) {
 /* Rate of the update being gathered for. */
 static double learning_rate(const mae_trainer *t) {
   const mae_trainer_options *o = &t->options;
-  double images = (double)o->batch_size * o->accum_steps;
+  double images = (double)o->batch_size * o->accum_steps * t->sum.comm.ranks;
   return mae_schedule(t->optimizer.step, o->warmup_steps, o->total_steps,
                       o->base_lr * images / 256, o->min_lr);
 }
 
-/* Forward and backward, adding to the gradients gathered so far. */
+/* Masks that are a function of the images' numbers over all ranks. */
+static const float *draw_noise(mae_trainer *t) {
+  const uint64_t patches = (uint64_t)mae_config_patches(&t->model->config);
+  const uint64_t batch = (uint64_t)t->graph.batch;
+  const uint64_t image = t->images_seen + (uint64_t)t->sum.comm.rank * batch;
+  mae_random_uniform(t->options.seed, 0, image * patches, batch * patches,
+                     t->noise);
+  return t->noise;
+}
+
+/* Forward and backward, adding to the gradients gathered so far; the last
+ * step of an update leaves the mean over all ranks there. */
 static mae_status gather_gradient(mae_trainer *t, const float *images,
-                                  const float *noise, double *loss) {
+                                  const float *noise, bool last,
+                                  double *loss) {
   mae_graph *g = &t->graph;
-  if (!noise) {
-    int64_t patches = mae_config_patches(&t->model->config);
-    mae_random_uniform(t->options.seed, 0, t->images_seen * (uint64_t)patches,
-                       (size_t)(g->batch * patches), t->noise);
-    noise = t->noise;
-  }
-  mae_graph_fill(g, images, noise);
+  const int32_t ranks = t->sum.comm.ranks;
+  mae_graph_fill(g, images, noise ? noise : draw_noise(t));
   MAE_TRY(mae_tape_forward(g->tape));
   *loss = *mae_tape_value(g->tape, g->loss)->data;
-  if (!isfinite(*loss))
+  if (ranks == 1 && !isfinite(*loss))
     return mae_fail(MAE_ERROR_NON_FINITE, "the loss is %g", *loss);
-  return mae_tape_backward(g->tape, 1 / (float)t->options.accum_steps,
-                           t->gathered > 0);
+  mae_gradient_sum_begin(&t->sum, *loss, last);
+  mae_status status = mae_tape_backward(
+      g->tape, 1 / ((float)t->options.accum_steps * (float)ranks),
+      t->gathered > 0);
+  mae_status summed = mae_gradient_sum_end(&t->sum, loss);
+  return status == MAE_OK ? summed : status;
 }
 
 mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
@@ -152,7 +165,9 @@ mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
                     "mae_step_result: struct_size is %zu", result->struct_size);
   r.learning_rate = learning_rate(trainer);
   r.updated = trainer->gathered + 1 == trainer->options.accum_steps;
-  mae_status status = gather_gradient(trainer, images, noise, &r.loss);
+  MAE_TRY(mae_trainer_agree(trainer));
+  mae_status status =
+      gather_gradient(trainer, images, noise, r.updated, &r.loss);
   if (status == MAE_OK && r.updated)
     status = mae_optimizer_update(&trainer->optimizer, r.learning_rate,
                                   &r.grad_norm);
@@ -161,7 +176,8 @@ mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
     return status;
   }
   trainer->gathered = r.updated ? 0 : trainer->gathered + 1;
-  trainer->images_seen += (uint64_t)trainer->options.batch_size;
+  trainer->images_seen +=
+      (uint64_t)trainer->options.batch_size * (uint64_t)trainer->sum.comm.ranks;
   r.step = trainer->optimizer.step;
   if (result) mae_options_write(result, result->struct_size, &r, sizeof r);
   return MAE_OK;

@@ -1,8 +1,9 @@
-/* Inside the trainer, for its checkpoints and its plan. */
+/* Inside the trainer, for its checkpoints, plan and communicator. */
 #ifndef MAE_TRAIN_TRAINER_H
 #define MAE_TRAIN_TRAINER_H
 
 #include "model/graph.h"
+#include "train/gradient_sum.h"
 #include "train/optimizer.h"
 
 struct mae_trainer {
@@ -10,6 +11,8 @@ struct mae_trainer {
   mae_model *model;
   mae_optimizer optimizer;
   mae_graph graph;
+  mae_gradient_sum sum; /* over ranks */
+  bool agreed; /* the ranks have been compared since they last could differ */
   mae_tensor *grads; /* per parameter, what mae_trainer_gradient lends */
   float *noise;      /* [batch_size, L] */
   uint64_t images_seen;
@@ -21,5 +24,7 @@ mae_status mae_trainer_options_read(const mae_trainer_options *theirs,
                                     mae_trainer_options *ours);
 size_t mae_trainer_noise_values(const mae_config *config,
                                 const mae_trainer_options *options);
+/* Before a step of several ranks: are their trainers alike? */
+mae_status mae_trainer_agree(mae_trainer *trainer);
 
 #endif

@@ -76,6 +76,12 @@ static const char seed_key[] = "mae.trainer.seed";
 mae_status mae_trainer_save(const mae_trainer *trainer, const char *path) {
   MAE_REQUIRE(trainer);
   MAE_REQUIRE(path);
+  if (trainer->gathered && trainer->sum.comm.ranks > 1)
+    return mae_fail(MAE_ERROR_STATE,
+                    "step %d of the %d of an update: its gradients are spread "
+                    "over %d ranks; save after the update",
+                    trainer->gathered, trainer->options.accum_steps,
+                    trainer->sum.comm.ranks);
   char step[24], images[24], gathered[24], seed[24];
   snprintf(step, sizeof step, "%" PRId64, trainer->optimizer.step);
   snprintf(images, sizeof images, "%" PRIu64, trainer->images_seen);
@@ -123,6 +129,11 @@ static mae_status read_numbers(const mae_trainer *t,
                     "the checkpoint has gathered %" PRIu64
                     " steps of an update; accum_steps is %d",
                     n->gathered, t->options.accum_steps);
+  if (n->gathered && t->sum.comm.ranks > 1)
+    return mae_fail(MAE_ERROR_MISMATCH,
+                    "the checkpoint is of one process, in the middle of an "
+                    "update's steps; %d ranks cannot share its gradients",
+                    t->sum.comm.ranks);
   return MAE_OK;
 }
 
@@ -176,6 +187,7 @@ static mae_status resume(mae_trainer *t, const mae_safetensors *file) {
     t->images_seen = n.images_seen;
     t->gathered = (int32_t)n.gathered;
     t->options.seed = n.seed;
+    t->agreed = false;
   }
   free(params.data);
   free(params.block);
