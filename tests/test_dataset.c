@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "count_alloc.h"
+#include "data/dataset.h"
 #include "golden.h"
 #include "suites.h"
 
@@ -135,7 +136,7 @@ START_TEST(epochs_are_permutations) {
     uint32_t order[N];
     ck_assert_uint_eq(mae_loader_position(l), (uint64_t)(e * USED));
     collect(l, BATCHES, BATCH, got[e]);
-    ASSERT_OK(mae_random_permutation(5, (uint64_t)e, N, order));
+    ASSERT_OK(mae_random_permutation(5, MAE_ORDER_STREAM + (uint64_t)e, N, order));
     for (int i = 0; i < USED; i++) ck_assert_int_eq(got[e][i], (int)order[i]);
   }
   ck_assert(memcmp(got[0], got[1], sizeof got[0]));
@@ -237,7 +238,7 @@ START_TEST(unreadable_images_are_skipped) {
     for (int i = 0; i < BATCH * BATCHES; i++) {
       uint32_t order[N];
       int k = i % 20;
-      ASSERT_OK(mae_random_permutation(5, (uint64_t)(i / 20), N, order));
+      ASSERT_OK(mae_random_permutation(5, MAE_ORDER_STREAM + (uint64_t)(i / 20), N, order));
       while (order[k % N] % 4 == 0) k++;
       ck_assert_int_eq(got[i], (int)order[k % N]);
     }
@@ -465,7 +466,7 @@ START_TEST(idx_images) {
   const float *images;
   ASSERT_OK(mae_loader_next(l, &images));
   uint32_t order[5];
-  ASSERT_OK(mae_random_permutation(5, 0, 5, order));
+  ASSERT_OK(mae_random_permutation(5, MAE_ORDER_STREAM, 5, order));
   unsigned char pixels[5 * 20 * 16 * 3];
   for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (unsigned char)(i * 37);
   for (int i = 0; i < 5; i++) {
@@ -666,7 +667,7 @@ START_TEST(image_files) {
   char why[512];
   uint32_t order[6];
   read_levels(d, _i, levels, &skipped, why, sizeof why);
-  ASSERT_OK(mae_random_permutation(5, 0, 6, order));
+  ASSERT_OK(mae_random_permutation(5, MAE_ORDER_STREAM, 6, order));
   for (int i = 0; i < 6; i++) {
     int want = (int)order[i] == 2 ? (int)order[(i + 1) % 6] : (int)order[i];
     ck_assert_int_eq(levels[i], 20 + 40 * want);
@@ -741,7 +742,7 @@ START_TEST(tar_shards) {
   char why[512];
   uint32_t order[12];
   read_levels(d, 0, levels, &skipped, why, sizeof why);
-  ASSERT_OK(mae_random_permutation(5, 0, 12, order));
+  ASSERT_OK(mae_random_permutation(5, MAE_ORDER_STREAM, 12, order));
   for (int i = 0; i < 12; i++) {
     const int k = (int)order[i];
     ck_assert_int_eq(levels[i], k < 7 ? 20 + 10 * k : 130 + 10 * (k - 7));
@@ -832,6 +833,16 @@ START_TEST(compressed_tar) {
   spit("some.tar.gz", "x", 1);
   ASSERT_FAILS(mae_dataset_open(at("some.tar.gz").text, &d),
                MAE_ERROR_UNSUPPORTED, "decompress");
+  static const char *const shards[] = {"shards", "shards/below"};
+  mkdirs(shards, 2);
+  make_tar("shards/below/a.tar", ARCHIVE_FORMAT_TAR_USTAR, 20, 2);
+  d = open_dataset("shards");
+  ck_assert_int_eq(mae_dataset_size(d), 2);
+  mae_dataset_destroy(d);
+  d = NULL;
+  spit("shards/b.tgz", "x", 1); /* not left out unseen */
+  ASSERT_FAILS(mae_dataset_open(at("shards").text, &d), MAE_ERROR_UNSUPPORTED,
+               "b.tgz");
   spit("noise.tar", "this is no tar file", 19);
   ASSERT_FAILS(mae_dataset_open(at("noise.tar").text, &d), MAE_ERROR_FORMAT,
                "tar");

@@ -104,26 +104,10 @@ static int32_t shrink_of(int32_t side_before, int32_t side_after) {
   return shrink;
 }
 
-/* An edge of the box, rounded; halves up, so that a box of n * shrink pixels
- * has n of the coarser ones wherever it lies. */
-static int32_t edge(int32_t at, int32_t shrink) {
-  return (at + shrink / 2) / shrink;
-}
-
-static void shrink_axis(int32_t *begin, int32_t *length, int32_t shrink) {
-  int32_t from = edge(*begin, shrink), to = edge(*begin + *length, shrink);
-  if (from == to) { /* the pixel it begins in */
-    from = *begin / shrink;
-    to = from + 1;
-  }
-  *begin = from;
-  *length = to - from;
-}
-
-mae_crop mae_crop_shrink(const mae_crop *crop, int32_t width, int32_t height,
-                         const mae_image *decoded) {
-  mae_crop out = *crop;
-  shrink_axis(&out.left, &out.width, shrink_of(width, decoded->width));
-  shrink_axis(&out.top, &out.height, shrink_of(height, decoded->height));
-  return out;
+mae_box mae_crop_box(const mae_crop *crop, int32_t width, int32_t height,
+                     const mae_image *decoded) {
+  const double across = shrink_of(width, decoded->width);
+  const double down = shrink_of(height, decoded->height);
+  return (mae_box){crop->left / across, crop->top / down, crop->width / across,
+                   crop->height / down};
 }

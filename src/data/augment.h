@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
+#include "image/preprocess.h"
 
 /* A box of a source image, and whether it is mirrored. */
 typedef struct mae_crop {
@@ -29,9 +29,9 @@ mae_status mae_augment_check(const mae_augment *augment);
 mae_crop mae_augment_draw(const mae_augment *augment, int32_t width,
                           int32_t height, uint64_t seed, uint64_t number);
 
-/* The same box of that image as mae_image_decode_shrunk decoded it: its edges
- * rounded to the coarser pixels, within them, never empty. */
-mae_crop mae_crop_shrink(const mae_crop *crop, int32_t width, int32_t height,
-                         const mae_image *decoded);
+/* That box of an image of this size as mae_image_decode_shrunk decoded it:
+ * the same part of the picture, so edges may lie within the coarser pixels. */
+mae_box mae_crop_box(const mae_crop *crop, int32_t width, int32_t height,
+                     const mae_image *decoded);
 
 #endif

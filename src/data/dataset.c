@@ -16,6 +16,18 @@ enum { MOST_IMAGES = INT32_MAX };
 const char *const mae_image_endings[] = {".jpg", ".jpeg", ".png", ".webp",
                                          NULL};
 
+const char *const mae_tar_endings[] = {".tar", NULL};
+const char *const mae_compressed_endings[] = {".tar.gz",  ".tgz",
+                                              ".tar.bz2", ".tar.xz",
+                                              ".tar.zst", NULL};
+
+mae_status mae_dataset_compressed(const char *path) {
+  return mae_fail(MAE_ERROR_UNSUPPORTED,
+                  "%s: a compressed tar file cannot be read at any place; "
+                  "decompress it",
+                  path);
+}
+
 bool mae_name_ends(const char *name, const char *const *endings) {
   const size_t length = strlen(name);
   for (; *endings; endings++) {
@@ -47,16 +59,10 @@ mae_status mae_dataset_add(mae_dataset *d, char *name) {
 /* ------------------------------------------------------------ creation --- */
 
 static mae_status open_file(mae_dataset *d, const char *path) {
-  static const char *const tar[] = {".tar", NULL};
-  static const char *const compressed[] = {".tar.gz", ".tgz", ".tar.bz2",
-                                           ".tar.xz", ".tar.zst", NULL};
   static const char *const lists[] = {".txt", ".list", ".lst", NULL};
-  if (mae_name_ends(path, compressed))
-    return mae_fail(MAE_ERROR_UNSUPPORTED,
-                    "%s: a compressed tar file cannot be read at any place; "
-                    "decompress it",
-                    path);
-  if (mae_name_ends(path, tar)) return mae_dataset_tars(d, &path, 1);
+  if (mae_name_ends(path, mae_compressed_endings))
+    return mae_dataset_compressed(path);
+  if (mae_name_ends(path, mae_tar_endings)) return mae_dataset_tars(d, &path, 1);
   if (mae_name_ends(path, lists)) return mae_dataset_list(d, path);
   return mae_dataset_idx(d, path);
 }

@@ -43,7 +43,13 @@ extern const mae_dataset_class mae_dataset_files;
 /* Does the name end in one of these endings (NULL at the end of the list),
  * in upper or lower case? */
 bool mae_name_ends(const char *name, const char *const *endings);
-extern const char *const mae_image_endings[];
+extern const char *const mae_image_endings[], *const mae_tar_endings[],
+    *const mae_compressed_endings[];
+/* MAE_ERROR_UNSUPPORTED: this tar file is compressed. */
+mae_status mae_dataset_compressed(const char *path);
+
+/* The permutation of epoch e is that of stream MAE_ORDER_STREAM + e. */
+#define MAE_ORDER_STREAM UINT64_C(0x6f72646572000000) /* "order" */
 
 void mae_item_free(mae_item *item);
 

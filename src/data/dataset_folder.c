@@ -8,11 +8,9 @@
 #include "data/dataset.h"
 #include "io/atomic_file.h"
 
-static const char *const tars[] = {".tar", NULL};
-
 typedef struct search {
   mae_dataset *images;
-  mae_dataset shards; /* its names alone are used */
+  mae_dataset shards, compressed; /* their names alone are used */
 } search;
 
 static mae_status add_copy(mae_dataset *to, const char *path) {
@@ -40,8 +38,10 @@ static mae_status visit(search *s, const FTSENT *entry) {
       if (!is_file(entry)) return MAE_OK;
       if (mae_name_ends(entry->fts_name, mae_image_endings))
         return add_copy(s->images, entry->fts_path);
-      if (entry->fts_level == 1 && mae_name_ends(entry->fts_name, tars))
+      if (mae_name_ends(entry->fts_name, mae_tar_endings))
         return add_copy(&s->shards, entry->fts_path);
+      if (mae_name_ends(entry->fts_name, mae_compressed_endings))
+        return add_copy(&s->compressed, entry->fts_path);
       return MAE_OK;
     default: return MAE_OK;
   }
@@ -75,16 +75,29 @@ static void sort(mae_dataset *d) {
   if (d->count) qsort(d->names, (size_t)d->count, sizeof *d->names, by_bytes);
 }
 
+static void forget(mae_dataset *d) {
+  for (int64_t i = 0; i < d->count; i++) free(d->names[i]);
+  free(d->names);
+}
+
+/* Without images, the tar files are the data set. */
+static mae_status use_shards(search *s) {
+  sort(&s->shards);
+  sort(&s->compressed);
+  if (s->compressed.count)
+    return mae_dataset_compressed(s->compressed.names[0]);
+  if (!s->shards.count) return MAE_OK;
+  return mae_dataset_tars(s->images, (const char *const *)s->shards.names,
+                          s->shards.count);
+}
+
 mae_status mae_dataset_folder(mae_dataset *dataset, const char *path) {
   search s = {.images = dataset};
   dataset->class = &mae_dataset_files;
   mae_status status = walk(&s, path);
   sort(dataset);
-  sort(&s.shards);
-  if (status == MAE_OK && !dataset->count && s.shards.count)
-    status = mae_dataset_tars(dataset, (const char *const *)s.shards.names,
-                              s.shards.count);
-  for (int64_t i = 0; i < s.shards.count; i++) free(s.shards.names[i]);
-  free(s.shards.names);
+  if (status == MAE_OK && !dataset->count) status = use_shards(&s);
+  forget(&s.shards);
+  forget(&s.compressed);
   return status;
 }

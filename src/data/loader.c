@@ -14,7 +14,6 @@
 #include "base/pool.h"
 #include "data/augment.h"
 #include "data/dataset.h"
-#include "image/preprocess.h"
 
 enum { MOST_THREADS = 1024, MOST_PREFETCH = 1024, MOST_NAMED = 1000 };
 
@@ -89,13 +88,18 @@ static int64_t global_batch(const mae_loader *l) {
   return (int64_t)l->options.batch_size * l->options.ranks;
 }
 
+/* Orders draw from streams of their own; masks have stream 0. */
+static uint64_t order_stream(int64_t epoch) {
+  return MAE_ORDER_STREAM + (uint64_t)epoch;
+}
+
 /* The order of a batch's epoch.  There are as many as epochs in the ring, so
  * one that is replaced is of no row in work. */
 static const uint32_t *order_of(mae_loader *l, int64_t batch) {
   const int64_t epoch = batch / l->epoch_batches;
   order *o = &l->orders[epoch % l->n_orders];
   if (o->epoch != epoch) {
-    mae_random_permutation(l->options.seed, (uint64_t)epoch,
+    mae_random_permutation(l->options.seed, order_stream(epoch),
                            (size_t)l->dataset->count, o->items);
     o->epoch = epoch;
   }
@@ -119,13 +123,13 @@ static mae_status put_encoded(worker *w, const mae_encoded *in, uint64_t number,
                                      o->image_height);
   }
   MAE_TRY(mae_image_decode_shrunk(in, shrink, &image));
+  mae_status status;
   if (o->augment)
-    crop = mae_crop_shrink(&crop, width, height, &image);
-  mae_status status =
-      o->augment ? mae_preprocess_crop(w->preprocess, w->context, &image,
-                                       crop.left, crop.top, crop.width,
-                                       crop.height, crop.flip, out)
-                 : mae_preprocess_run(w->preprocess, w->context, &image, out);
+    status = mae_preprocess_crop(w->preprocess, w->context, &image,
+                                 mae_crop_box(&crop, width, height, &image),
+                                 crop.flip, out);
+  else
+    status = mae_preprocess_run(w->preprocess, w->context, &image, out);
   mae_image_free(&image);
   return status;
 }
@@ -135,10 +139,11 @@ static mae_status put_pixels(worker *w, const mae_image *image, uint64_t number,
   const mae_loader_options *o = &w->loader->options;
   if (!o->augment)
     return mae_preprocess_run(w->preprocess, w->context, image, out);
-  const mae_crop c = mae_augment_draw(&w->loader->augment, image->width,
-                                      image->height, o->seed, number);
-  return mae_preprocess_crop(w->preprocess, w->context, image, c.left, c.top,
-                             c.width, c.height, c.flip, out);
+  const mae_crop crop = mae_augment_draw(&w->loader->augment, image->width,
+                                         image->height, o->seed, number);
+  return mae_preprocess_crop(
+      w->preprocess, w->context, image,
+      mae_crop_box(&crop, image->width, image->height, image), crop.flip, out);
 }
 
 static mae_status put_item(worker *w, int64_t i, uint64_t number, float *out) {

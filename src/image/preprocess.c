@@ -147,6 +147,7 @@ static mae_status check_image(const mae_preprocess *p, const mae_image *image,
 typedef struct placement {
   int64_t height, width; /* of the resized image */
   int64_t top, left;     /* of the crop in it */
+  mae_stretch down, across; /* of the image, what is resized */
 } placement;
 
 /* Half of the margin; a half pixel goes to the even neighbour, as in Python's
@@ -162,7 +163,10 @@ static int64_t centre(int64_t margin) {
 static placement place(const mae_preprocess *p, const mae_image *image) {
   const int64_t h = (int64_t)(p->height / p->crop_ratio);
   const int64_t w = (int64_t)(p->width / p->crop_ratio);
-  placement at = {.height = h, .width = w};
+  placement at = {.height = h,
+                  .width = w,
+                  .down = {image->height, 0, image->height},
+                  .across = {image->width, 0, image->width}};
   if (h * image->width >= w * image->height)
     at.width = (int64_t)((double)(h * image->width) / image->height);
   else
@@ -203,11 +207,11 @@ static mae_status resize(mae_preprocess *p, mae_context *context,
                          const mae_image *image, placement at, bool mirror,
                          float *out) {
   int64_t row_size = 0;
-  MAE_TRY(mae_resample_fit(&p->down, image->height, at.height, at.top,
-                           p->height, 1, false));
+  MAE_TRY(mae_resample_fit(&p->down, at.down, at.height, at.top, p->height, 1,
+                           false));
   const mae_pixels pixels = pixels_of(p, image);
-  MAE_TRY(mae_resample_fit(&p->across, image->width, at.width, at.left,
-                           p->width, pixels.planes == 1 ? 1 : 4, mirror));
+  MAE_TRY(mae_resample_fit(&p->across, at.across, at.width, at.left, p->width,
+                           pixels.planes == 1 ? 1 : 4, mirror));
   const int64_t pitch = (int64_t)mae_align((size_t)p->width + PADDING);
   MAE_TRY(make_room(p, pixels.planes, pitch, mae_pool_threads(context->pool),
                     &row_size));
@@ -230,31 +234,39 @@ mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
   return resize(p, context, &checked, place(p, image), false, out);
 }
 
-static mae_status check_box(const mae_image *image, int32_t left, int32_t top,
-                            int32_t width, int32_t height) {
-  if (left < 0 || top < 0 || width < 1 || height < 1 || left > image->width ||
-      top > image->height || width > image->width - left ||
-      height > image->height - top)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
-                    "a box of %d x %d at (%d, %d) in an image of %d x %d",
-                    width, height, left, top, image->width, image->height);
-  return MAE_OK;
+static mae_status check_box(const mae_image *image, mae_box b) {
+  if (b.left >= 0 && b.top >= 0 && b.width > 0 && b.height > 0 &&
+      b.left + b.width <= image->width && b.top + b.height <= image->height)
+    return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                  "a box of %g x %g at (%g, %g) in an image of %d x %d", b.width,
+                  b.height, b.left, b.top, image->width, image->height);
+}
+
+/* The pixels that a stretch touches; it then begins within the first. */
+static mae_stretch touch(double begin, double length, int64_t *first) {
+  *first = (int64_t)floor(begin);
+  return (mae_stretch){(int64_t)ceil(begin + length) - *first,
+                       begin - (double)*first, length};
 }
 
 mae_status mae_preprocess_crop(mae_preprocess *p, mae_context *context,
-                               const mae_image *image, int32_t left,
-                               int32_t top, int32_t width, int32_t height,
-                               bool flip, float *out) {
-  mae_image box;
+                               const mae_image *image, mae_box box, bool flip,
+                               float *out) {
+  mae_image part;
+  int64_t left, top;
   MAE_REQUIRE(p);
   MAE_REQUIRE(context);
   MAE_REQUIRE(image);
   MAE_REQUIRE(out);
-  MAE_TRY(check_image(p, image, &box));
-  MAE_TRY(check_box(image, left, top, width, height));
-  box.data += top * box.stride + (ptrdiff_t)left * box.channels;
-  box.width = width;
-  box.height = height;
-  const placement whole = {.height = p->height, .width = p->width};
-  return resize(p, context, &box, whole, flip, out);
+  MAE_TRY(check_image(p, image, &part));
+  MAE_TRY(check_box(image, box));
+  const placement whole = {.height = p->height,
+                           .width = p->width,
+                           .down = touch(box.top, box.height, &top),
+                           .across = touch(box.left, box.width, &left)};
+  part.data += top * part.stride + left * part.channels;
+  part.height = (int32_t)whole.down.inputs;
+  part.width = (int32_t)whole.across.inputs;
+  return resize(p, context, &part, whole, flip, out);
 }

@@ -26,13 +26,17 @@ void mae_preprocess_destroy(mae_preprocess *p);
 mae_status mae_preprocess_run(mae_preprocess *p, mae_context *context,
                               const mae_image *image, float *out);
 
+/* A part of an image, in pixels; edges may lie within them. */
+typedef struct mae_box {
+  double left, top, width, height;
+} mae_box;
+
 /* The same of a box of the image, resized to the target whatever the aspect,
- * and mirrored if flip: torchvision's resized_crop, then hflip, of a PIL image.
- * crop_ratio plays no part.  MAE_ERROR_INVALID_ARGUMENT: an empty box, or one
- * not within the image. */
+ * and mirrored if flip: of whole pixels torchvision's resized_crop, then hflip,
+ * of a PIL image.  crop_ratio plays no part.  MAE_ERROR_INVALID_ARGUMENT: an
+ * empty box, or one not within the image. */
 mae_status mae_preprocess_crop(mae_preprocess *p, mae_context *context,
-                               const mae_image *image, int32_t left,
-                               int32_t top, int32_t width, int32_t height,
-                               bool flip, float *out);
+                               const mae_image *image, mae_box box, bool flip,
+                               float *out);
 
 #endif

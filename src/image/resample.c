@@ -85,20 +85,20 @@ static void store_weights(int32_t *weights, int64_t pitch, const double *filter,
       weights[k * group + c] = to_fixed(filter[k]);
 }
 
-mae_status mae_resample_fit(mae_resample *r, int64_t from, int64_t to,
+mae_status mae_resample_fit(mae_resample *r, mae_stretch from, int64_t to,
                             int64_t first, int64_t count, int32_t group,
                             bool mirror) {
-  const double scale = (double)from / (double)to;
+  const double scale = from.length / (double)to;
   const double shrink = scale < 1 ? 1 : scale, support = SUPPORT * shrink;
-  const int64_t most = most_taps(from, support);
+  const int64_t most = most_taps(from.inputs, support);
   arrays a = {0};
   MAE_TRY(lay_out(r, count, most, group, &a));
   for (int64_t i = 0; i < count; i++) {
-    const double centre = ((double)(first + i) + 0.5) * scale;
+    const double centre = from.begin + ((double)(first + i) + 0.5) * scale;
     int64_t begin = (int64_t)(centre - support + 0.5);
     int64_t end = (int64_t)(centre + support + 0.5);
     if (begin < 0) begin = 0;
-    if (end > from) end = from;
+    if (end > from.inputs) end = from.inputs;
     if (i == 0) r->axis.begin = begin;
     r->axis.end = end;
     const int64_t at = mirror ? count - 1 - i : i;

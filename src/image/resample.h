@@ -12,11 +12,17 @@ typedef struct mae_resample {
   size_t size;
 } mae_resample;
 
-/* Antialiased bicubic weights that resize `from` inputs to `to` outputs, of
+/* `inputs` pixels, of which the stretch from `begin` on is resized. */
+typedef struct mae_stretch {
+  int64_t inputs;
+  double begin, length;
+} mae_stretch;
+
+/* Antialiased bicubic weights that resize the stretch to `to` outputs, of
  * which outputs first .. first + count - 1 are wanted, the last of them first
  * when mirrored.  Each weight is stored `group` times.  Zeroed memory is a
  * resample to begin with. */
-mae_status mae_resample_fit(mae_resample *r, int64_t from, int64_t to,
+mae_status mae_resample_fit(mae_resample *r, mae_stretch from, int64_t to,
                             int64_t first, int64_t count, int32_t group,
                             bool mirror);
 void mae_resample_free(mae_resample *r);
