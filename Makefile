@@ -193,6 +193,8 @@ check: deps
 	@$(MAKE) --no-print-directory check-install
 	@$(MAKE) --no-print-directory check-tool
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory check-pretrain
+	@$(MAKE) --no-print-directory check-pretrain SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-mpi
 	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
 check-suite: $B/tests
@@ -206,6 +208,8 @@ $B/tool_helper: $(TOOL_HELPER_SRC) $(wildcard tests/tool/*.h) $B/libmae.a
 check-tool: $B/mae $B/tool_helper $(EXAMPLES)
 	$(TEST_ENV) sh tests/tool.sh $B
 	$(TEST_ENV) sh tests/examples.sh $B
+check-pretrain: $B/mae $B/tool_helper
+	$(TEST_ENV) sh tests/pretrain.sh $B $(or $(MPI_PACKAGE),none)
 # Several processes, started by mpirun.
 $B/mpi_train: tests/mpi/train.c $B/tool/mpi.o $B/tool/say.o $B/libmae.a
 	$(call say,CC $@)
@@ -228,7 +232,7 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
-.PHONY: check-suite check-tool check-mpi check-install
+.PHONY: check-suite check-tool check-pretrain check-mpi check-install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $B/mae $(DESTDIR)$(PREFIX)/bin/

@@ -823,6 +823,81 @@ MAE_API int64_t mae_loader_skipped(const mae_loader *loader);
 MAE_API const char *mae_loader_skipped_item(const mae_loader *loader,
                                             int64_t i);
 
+/* ---------------------------------------------------------------- fit --- */
+
+/* A whole run of pretraining: epochs, checkpoints, progress. */
+
+/* Where a run stands.  Lent to a callback while it runs. */
+typedef struct mae_progress {
+  size_t struct_size;
+  int64_t epoch, epochs;  /* the epoch that is, 1 for the first, and their
+                             number */
+  int64_t batch, batches; /* batches done in this epoch, and batches in it */
+  const mae_step_result *step; /* of the latest mae_trainer_step */
+  double images_per_second;    /* of late, over all ranks */
+  double seconds, seconds_left; /* since the call began; to the end, as far as
+                                   can be told */
+  double epoch_loss;    /* mean loss of this epoch's batches so far */
+  int64_t skipped;      /* mae_loader_skipped */
+  const char *event;    /* NULL; or a warning, such as a checkpoint that could
+                           not be written.  An event comes in a call of its own
+                           beside those of the steps */
+} mae_progress;
+
+typedef struct mae_fit_options {
+  size_t struct_size;
+  int64_t epochs; /* default 800 (paper, section 4; the official recipe) */
+  const char *checkpoint_folder; /* made if missing, its parent not; NULL
+                                    (default): no checkpoints */
+  double checkpoint_minutes; /* between two; default 10.  0: only the last */
+  int32_t keep_checkpoints;  /* the newest that are kept; default 3 */
+  /* After each step, and for an event; not 0 ends the run soon, see below.
+   * NULL (default): not called. */
+  int32_t (*on_step)(void *arg, const mae_progress *progress);
+  /* After each epoch, after its last on_step; likewise. */
+  int32_t (*on_epoch)(void *arg, const mae_progress *progress);
+  void *arg;
+} mae_fit_options;
+
+MAE_API void mae_fit_options_init(mae_fit_options *options, size_t struct_size);
+
+/* Train on the loader's images from where the trainer stands
+ * (mae_trainer_images_seen) to the end of the last epoch, or as near to it as
+ * whole updates come.  The loader is made with the trainer's batch size, rank
+ * and ranks, and the sizes of its model (MAE_ERROR_MISMATCH otherwise).
+ * options may be NULL.
+ *
+ * Callbacks run in the calling thread.  They may read the model, save and use
+ * sessions, but not step the trainer or the loader.  When one ends the run, the
+ * update under way is finished and a checkpoint written, and MAE_OK returned;
+ * mae_trainer_images_seen tells how far it came.
+ *
+ * The folder gets checkpoint-NNNNNNNN.safetensors, N being the updates made,
+ * by mae_trainer_save: every checkpoint_minutes, and at the end of the call.
+ * Older ones are deleted when a newer one is safely on disk.  After each epoch
+ * whose mean loss is the least so far best.safetensors is written, a model
+ * (mae_model_save).  The mean loss so far and the least are part of a
+ * checkpoint, so that a resumed run does what an unbroken one would have done,
+ * bit for bit.  With several ranks, rank 0 writes.  One run at a time may use a
+ * folder: files that a killed run left half written are deleted.
+ *
+ * A file that cannot be written is an event, and training goes on; the next
+ * attempt comes after the next interval.  Only for the last checkpoint its
+ * failure is that of the call, too.  MAE_ERROR_NON_FINITE, an event too: the
+ * checkpoints stay as they are.  Other failures are those of mae_loader_next
+ * and mae_trainer_step. */
+MAE_API mae_status mae_trainer_fit(mae_trainer *trainer, mae_loader *loader,
+                                   const mae_fit_options *options);
+
+/* mae_trainer_resume from the newest checkpoint in such a folder that can be
+ * read.  note, of note_size bytes (may be NULL), gets "", or else a sentence
+ * that names the newer ones passed over as damaged.  MAE_ERROR_NOT_FOUND: there
+ * is no checkpoint; MAE_ERROR_MISMATCH: the newest is of another model or run;
+ * when all are damaged, the status of the newest. */
+MAE_API mae_status mae_trainer_resume_latest(mae_trainer *trainer,
+                                             const char *folder, char *note,
+                                             size_t note_size);
+
 #ifdef __cplusplus
 }
 #endif

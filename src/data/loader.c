@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "data/augment.h"
 #include "data/dataset.h"
+#include "data/loader.h"
 
 enum { MOST_THREADS = 1024, MOST_PREFETCH = 1024, MOST_NAMED = 1000 };
 
@@ -349,6 +350,10 @@ int64_t mae_loader_skipped(const mae_loader *l) {
 const char *mae_loader_skipped_item(const mae_loader *l, int64_t i) {
   if (i < 0 || i >= MOST_NAMED || i >= mae_loader_skipped(l)) return NULL;
   return l->named[i] ? l->named[i] : "";
+}
+
+const mae_loader_options *mae_loader_options_of(const mae_loader *l) {
+  return &l->options;
 }
 
 /* ------------------------------------------------------------ creation --- */

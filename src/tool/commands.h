@@ -7,6 +7,7 @@ int command_features(int argc, char **argv);
 int command_reconstruct(int argc, char **argv);
 int command_plan(int argc, char **argv);
 int command_info(int argc, char **argv);
+int command_pretrain(int argc, char **argv);
 int command_convert(int argc, char **argv);
 
 #endif

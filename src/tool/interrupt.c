@@ -16,6 +16,8 @@ static char temporary[MOST_FILES][PATH_MAX];
 
 static atomic_bool held;
 static atomic_int waiting; /* the signal that came while held, else 0 */
+static atomic_bool asking; /* is the first signal to be noted? */
+static atomic_int asked;   /* that signal, else 0 */
 
 static void remove_all_and_end(int signal_number) {
   for (int i = 0; i < MOST_FILES; i++)
@@ -26,7 +28,9 @@ static void remove_all_and_end(int signal_number) {
 
 /* Runs in whichever thread the system picks. */
 static void on_signal(int signal_number) {
-  if (atomic_load(&held))
+  if (signal_number != SIGPIPE && atomic_exchange(&asking, false))
+    atomic_store(&asked, signal_number);
+  else if (atomic_load(&held))
     atomic_store(&waiting, signal_number);
   else
     remove_all_and_end(signal_number);
@@ -43,6 +47,10 @@ void interrupt_begin(void) {
       sigaction(signals[i], &action, NULL);
   }
 }
+
+void interrupt_ask(void) { atomic_store(&asking, true); }
+
+int interrupt_asked(void) { return atomic_load(&asked); }
 
 void interrupt_hold(void) { atomic_store(&held, true); }
 

@@ -17,4 +17,9 @@ void guarded_abort(mae_atomic_file *file);
 void interrupt_hold(void);
 void interrupt_release(void);
 
+/* From now on the first SIGINT, SIGTERM or SIGHUP does not end the program, but
+ * is told by interrupt_asked, else 0; the next one ends it. */
+void interrupt_ask(void);
+int interrupt_asked(void);
+
 #endif

@@ -1,4 +1,5 @@
-/* mae: features, reconstructions and weights files on the command line. */
+/* mae: pretraining, features, reconstructions and weights files on the command
+ * line. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@ static const struct command {
   const char *name, *summary;
   int (*run)(int argc, char **argv);
 } commands[] = {
+    {"pretrain", "train a model on images without labels", command_pretrain},
     {"features", "features of images, as .npy or .safetensors",
      command_features},
     {"reconstruct", "draw images, what the model sees, and what it makes of it",

@@ -32,13 +32,17 @@ static int terminal_width(void) {
   return known ? size.ws_col : 80;
 }
 
-/* "5:06", or with hours "1:05:06". */
-static void write_time(char *out, size_t size, double seconds) {
-  long s = seconds < 360000 ? (long)(seconds + 0.5) : 360000;
+void progress_time(char *out, size_t size, double seconds) {
+  long s = seconds < 1e9 ? (long)(seconds + 0.5) : 1000000000;
+  char days[32] = "";
+  if (s >= 86400)
+    snprintf(days, sizeof days, "%ld day%s ", s / 86400,
+             s < 2 * 86400 ? "" : "s");
   if (s < 3600)
     snprintf(out, size, "%ld:%02ld", s / 60, s % 60);
   else
-    snprintf(out, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    snprintf(out, size, "%s%ld:%02ld:%02ld", days, s / 3600 % 24, s / 60 % 60,
+             s % 60);
 }
 
 /* "120/5000  12.3 images/s  ETA 5:06  2 unreadable" */
@@ -47,13 +51,13 @@ static void write_numbers(const progress *p, char *out, size_t size,
   char eta[32] = "?", bad[48] = "";
   double seconds = now() - p->began;
   double rate = seconds > 0 ? (double)done / seconds : 0;
-  if (rate > 0) write_time(eta, sizeof eta, (double)(p->total - done) / rate);
+  if (rate > 0) progress_time(eta, sizeof eta, (double)(p->total - done) / rate);
   if (failed) snprintf(bad, sizeof bad, "  %zu unreadable", failed);
   snprintf(out, size, "%zu/%zu  %.1f images/s  ETA %s%s", done, p->total, rate,
            eta, bad);
 }
 
-static void draw_bar(progress *p, const char *numbers, size_t done) {
+static void draw_bar(progress *p, const char *numbers, double part) {
   enum { MOST = 60 };
   char bar[MOST + 1];
   /* Room for the brackets, the space, and the last column left free. */
@@ -62,7 +66,7 @@ static void draw_bar(progress *p, const char *numbers, size_t done) {
   if (width < 4) {
     fprintf(stderr, "\r\033[K%s", numbers);
   } else {
-    size_t full = p->total ? done * (size_t)width / p->total : 0;
+    size_t full = (size_t)(part * width);
     memset(bar, '.', (size_t)width);
     memset(bar, '#', full);
     bar[width] = '\0';
@@ -72,17 +76,24 @@ static void draw_bar(progress *p, const char *numbers, size_t done) {
   p->drawn = true;
 }
 
-void progress_show(progress *p, size_t done, size_t failed) {
-  double time = now();
-  if (p->quiet || time - p->shown < (p->terminal ? bar_every : line_every))
-    return;
-  char numbers[160];
-  write_numbers(p, numbers, sizeof numbers, done, failed);
+bool progress_due(const progress *p) {
+  return !p->quiet && now() - p->shown >= (p->terminal ? bar_every : line_every);
+}
+
+void progress_show_text(progress *p, double part, const char *numbers) {
   if (p->terminal)
-    draw_bar(p, numbers, done);
+    draw_bar(p, numbers, part);
   else
     say("%s", numbers);
-  p->shown = time;
+  p->shown = now();
+}
+
+void progress_show(progress *p, size_t done, size_t failed) {
+  if (!progress_due(p)) return;
+  char numbers[160];
+  write_numbers(p, numbers, sizeof numbers, done, failed);
+  progress_show_text(p, p->total ? (double)done / (double)p->total : 0,
+                     numbers);
 }
 
 void progress_clear(progress *p) {
@@ -90,12 +101,19 @@ void progress_clear(progress *p) {
   p->drawn = false;
 }
 
+void progress_line(progress *p, const char *text) {
+  progress_clear(p);
+  if (p->quiet) return;
+  say("%s", text);
+  p->shown = now();
+}
+
 void progress_end(progress *p, size_t written) {
   progress_clear(p);
   if (p->quiet) return;
   char took[32];
   double seconds = now() - p->began;
-  write_time(took, sizeof took, seconds);
+  progress_time(took, sizeof took, seconds);
   say("%zu image%s in %s, %.1f images/s", written, written == 1 ? "" : "s",
       took, seconds > 0 ? (double)written / seconds : 0);
 }

@@ -8,10 +8,13 @@
 #include "libmae/mae.h"
 
 static const char *command;
+static bool silent;
 
 void say_as(const char *name) { command = name; }
+void say_nothing(bool nothing) { silent = nothing; }
 
 static void say_list(const char *format, va_list args) {
+  if (silent) return;
   fflush(stdout);
   fprintf(stderr, "mae%s%s: ", command ? " " : "", command ? command : "");
   vfprintf(stderr, format, args);
@@ -40,8 +43,9 @@ int fail_usage(const char *format, ...) {
   va_start(args, format);
   say_list(format, args);
   va_end(args);
-  fprintf(stderr, "Try: mae%s%s --help\n", command ? " " : "",
-          command ? command : "");
+  if (!silent)
+    fprintf(stderr, "Try: mae%s%s --help\n", command ? " " : "",
+            command ? command : "");
   return TOOL_USAGE;
 }
 

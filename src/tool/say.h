@@ -2,11 +2,16 @@
 #ifndef MAE_TOOL_SAY_H
 #define MAE_TOOL_SAY_H
 
+#include <stdbool.h>
+
 /* Exit statuses of every command. */
 enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 /* The command that messages begin with. */
 void say_as(const char *command);
+
+/* Say nothing, as another process says the same. */
+void say_nothing(bool nothing);
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -58,17 +58,26 @@ static void draw(drawing *d, const scene *s, const float *image,
       }
 }
 
+/* Image i in one of the three kinds. */
+static void draw_in_place(drawing *d, const scene *s, const float *image,
+                          const float *mask, int64_t i, int64_t kind) {
+  int64_t row = s->columns ? kind : i, column = s->columns ? i : kind;
+  draw(d, s, image, mask, row * (s->config.image_height + GAP),
+       column * (s->config.image_width + GAP));
+}
+
 mae_status scene_draw(const scene *s, const char *path) {
   const mae_config *c = &s->config;
   const int64_t down = c->image_height + GAP, across = c->image_width + GAP;
+  const int64_t rows = s->columns ? 3 : s->n, columns = s->columns ? s->n : 3;
   drawing d;
-  MAE_TRY(drawing_create(s->n * down - GAP, 3 * across - GAP, c->in_chans, &d));
+  MAE_TRY(drawing_create(rows * down - GAP, columns * across - GAP, c->in_chans,
+                         &d));
   for (int64_t i = 0; i < s->n; i++) {
     const float *image = s->images + i * values_of(c);
-    const float *made = s->made + i * values_of(c);
-    draw(&d, s, image, NULL, i * down, 0);
-    draw(&d, s, image, s->masks + i * patches_of(c), i * down, across);
-    draw(&d, s, made, NULL, i * down, 2 * across);
+    draw_in_place(&d, s, image, NULL, i, 0);
+    draw_in_place(&d, s, image, s->masks + i * patches_of(c), i, 1);
+    draw_in_place(&d, s, s->made + i * values_of(c), NULL, i, 2);
   }
   mae_status status = drawing_write(&d, path);
   drawing_destroy(&d);

@@ -3,6 +3,7 @@
 #define MAE_TRAIN_TRAINER_H
 
 #include "model/graph.h"
+#include "train/fit_state.h"
 #include "train/gradient_sum.h"
 #include "train/optimizer.h"
 
@@ -17,6 +18,7 @@ struct mae_trainer {
   float *noise;      /* [batch_size, L] */
   uint64_t images_seen;
   int32_t gathered; /* steps whose gradients wait for the next update */
+  mae_fit_state fit; /* of mae_trainer_fit */
 };
 
 /* Defaults, the caller's options (NULL: none) over them, all checked. */

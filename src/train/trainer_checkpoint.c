@@ -87,15 +87,18 @@ mae_status mae_trainer_save(const mae_trainer *trainer, const char *path) {
   snprintf(images, sizeof images, "%" PRIu64, trainer->images_seen);
   snprintf(gathered, sizeof gathered, "%d", trainer->gathered);
   snprintf(seed, sizeof seed, "%" PRIu64, trainer->options.seed);
-  const mae_safetensors_text texts[] = {{step_key, step},
-                                        {images_key, images},
-                                        {gathered_key, gathered},
-                                        {seed_key, seed}};
+  mae_safetensors_text texts[4 + MAE_FIT_TEXTS] = {{step_key, step},
+                                                   {images_key, images},
+                                                   {gathered_key, gathered},
+                                                   {seed_key, seed}};
+  mae_fit_texts fit = {.count = 0};
+  mae_fit_state_write(&trainer->fit, &fit);
+  memcpy(texts + 4, fit.list, sizeof fit.list);
   entries e = {0};
   mae_status status = list_entries(trainer, &e);
   if (status == MAE_OK)
     status = mae_checkpoint_write(path, trainer->model, e.list, e.count, texts,
-                                  sizeof texts / sizeof *texts);
+                                  4 + fit.count);
   free(e.names);
   free(e.tensors);
   free(e.list);
@@ -172,7 +175,9 @@ static void commit(const mae_model *model, const staged *s, const group *g) {
 
 static mae_status resume(mae_trainer *t, const mae_safetensors *file) {
   numbers n;
+  mae_fit_state fit;
   MAE_TRY(read_numbers(t, file, &n));
+  MAE_TRY(mae_fit_state_read(file, &fit));
   group groups[GROUPS];
   int n_groups = groups_of(t, n.gathered > 0, groups);
   staged params = {0}, stages[GROUPS] = {{0}};
@@ -187,6 +192,7 @@ static mae_status resume(mae_trainer *t, const mae_safetensors *file) {
     t->images_seen = n.images_seen;
     t->gathered = (int32_t)n.gathered;
     t->options.seed = n.seed;
+    t->fit = fit;
     t->agreed = false;
   }
   free(params.data);

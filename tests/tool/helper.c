@@ -18,7 +18,10 @@ static const char usage[] =
     "same FILE EXPECTED.f32            values; FILE: .npy, .safetensors, .f32\n"
     "text FILE.f32                     the values as text, a line each\n"
     "picture FILE.png MODEL SEED RATIO IMAGE...    of mae reconstruct\n"
-    "weights A B LEAST MOST            relative error of equal tensors\n";
+    "weights A B LEAST MOST            relative error of equal tensors\n"
+    "idx OUT IN N                      the first images of an IDX file\n"
+    "png FILE WIDTH HEIGHT COLOURS     of that size and so many colours\n"
+    "metrics FILE STEPS EPOCHS         of mae pretrain\n";
 
 void die(const char *format, ...) {
   va_list args;
@@ -66,7 +69,9 @@ int main(int argc, char **argv) {
                   {"frames", 2, make_frames},    {"features", 4, make_features},
                   {"npy", 3, check_npy},         {"tensors", 3, check_tensors},
                   {"same", 2, check_same},       {"text", 1, print_text},
-                  {"picture", 5, check_picture}, {"weights", 4, check_weights}};
+                  {"picture", 5, check_picture}, {"weights", 4, check_weights},
+                  {"idx", 3, make_idx},          {"png", 4, check_png},
+                  {"metrics", 3, check_metrics}};
   for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
     if (!strcmp(argv[1], commands[i].name) && argc - 2 >= commands[i].least)
       return commands[i].run(argc - 2, argv + 2), 0;

@@ -20,6 +20,9 @@ void check_tensors(int n, char **arguments);
 void check_same(int n, char **arguments);
 void check_picture(int n, char **arguments);
 void check_weights(int n, char **arguments);
+void make_idx(int n, char **arguments);
+void check_png(int n, char **arguments);
+void check_metrics(int n, char **arguments);
 void print_text(int n, char **arguments);
 
 #endif

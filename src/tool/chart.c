@@ -1,0 +1,41 @@
+#include "tool/chart.h"
+
+#include <math.h>
+
+const char *chart_title(chart_of what) {
+  static const char *const titles[CHARTS] = {
+      "Loss", "Learning rate", "Gradient norm", "Images per second"};
+  return titles[what];
+}
+
+double chart_value(chart_of what, const metric_point *p) {
+  switch (what) {
+    case CHART_LEARNING_RATE: return p->mean.lr;
+    case CHART_GRAD_NORM: return p->mean.grad_norm;
+    case CHART_SPEED: return p->mean.images_per_second;
+    default: return p->mean.loss;
+  }
+}
+
+ticks chart_across(const metrics *m, int most) {
+  double last = m->count ? (double)m->points[m->count - 1].mean.step : 1;
+  return ticks_make(0, last, most, 1);
+}
+
+/* From zero for what is not the loss; widened to whole ticks. */
+ticks chart_up(const metrics *m, chart_of what, int most) {
+  double least = what == CHART_LOSS ? INFINITY : 0, highest = 0;
+  for (int32_t i = 0; i < m->count; i++) {
+    const metric_point *p = &m->points[i];
+    double low = what == CHART_LOSS ? p->least_loss : chart_value(what, p);
+    double high = what == CHART_LOSS ? p->most_loss : chart_value(what, p);
+    least = fmin(least, low);
+    highest = fmax(highest, high);
+  }
+  if (!m->count) return ticks_make(0, 1, most, 0);
+  ticks t = ticks_make(least, highest, most, 0);
+  if (t.count < 2) return t;
+  double step = t.values[1] - t.values[0];
+  return ticks_make(floor(t.least / step + 1e-9) * step,
+                    ceil(t.most / step - 1e-9) * step, most + 1, 0);
+}
