@@ -222,8 +222,8 @@ printed '^total  *[67]\.[0-9]*  *2\.[0-9]*$'
 printed '^encoder  *8\.6[0-9]*  *an image, forward$'
 printed '^available  *[0-9.]* GiB: it '
 expect 0 mae plan --depth 3 --model vit_l16 --image-size 96x64 --patch-size 8 \
-  --channels 1 --width 48 --heads 4 --decoder-width 32 --decoder-heads 2 \
-  --decoder-depth 2 --mlp-ratio 2 --norm-eps 1e-5 --norm-pix-loss 0 --batch 1 \
+  --in-chans 1 --embed-dim 48 --num-heads 4 --decoder-embed-dim 32 --decoder-num-heads 2 \
+  --decoder-depth 2 --mlp-ratio 2 --layer-norm-eps 1e-5 --norm-pix-loss 0 --batch 1 \
   --mask-ratio 0.5 --threads 1
 silent
 printed '^images  *96 x 64, 1 channel, patches of 8 x 8$'
@@ -234,7 +234,7 @@ printed 'GiB: it fits$'
 expect 0 mae plan --model vit_h14 --batch 60000 --recompute
 printed 'GiB: it does not fit$'
 # As many images as would take twice the memory that there is.
-deep="--width 192 --heads 3 --depth 60 --decoder-depth 1"
+deep="--embed-dim 192 --num-heads 3 --depth 60 --decoder-depth 1"
 expect 0 mae plan $deep --batch 1000
 batch=$(awk '/^total/ { each = $2 / 1000 }
              /^available/ { print int(2 * $2 / each) }' out)
@@ -242,8 +242,8 @@ expect 0 mae plan $deep --batch "$batch"
 printed 'does not fit; with --recompute it does$'
 expect 0 mae plan $deep --batch "$batch" --recompute
 printed 'GiB: it fits$'
-for mistake in '--model vit_x' '--image-size 1x' '--patch-size x' '--heads -1' \
-  '--mlp-ratio 0' '--norm-eps 2' '--batch 0' '--mask-ratio 2' '--threads 0'; do
+for mistake in '--model vit_x' '--image-size 1x' '--patch-size x' '--num-heads -1' \
+  '--mlp-ratio 0' '--layer-norm-eps 2' '--batch 0' '--mask-ratio 2' '--threads 0'; do
   expect 2 mae plan $mistake
   said "${mistake%% *}: "
 done
@@ -253,7 +253,7 @@ expect 1 mae plan --image-size 30
 said '^mae plan: .*patches'
 expect 1 mae plan --mask-ratio 0
 said '^mae plan: mask ratio'
-expect 1 mae plan --decoder-width 0 --decoder-depth 0 --decoder-heads 0
+expect 1 mae plan --decoder-embed-dim 0 --decoder-depth 0 --decoder-num-heads 0
 said 'no decoder'
 expect 1 sh -c "'$build/mae' plan >/dev/full"
 
@@ -272,13 +272,13 @@ if grep -q qkv out; then echo "FAILED, tensors unasked"; exit 1; fi
 expect 0 mae info --tensors encoder.safetensors
 printed '^decoder  *none$'
 printed '^  blocks.2.attn.qkv.weight \[144, 48\]$'
-expect 0 mae info --heads 6 --decoder-heads 4 --norm-eps 1e-5 --grid 2x8 colour.safetensors
+expect 0 mae info --num-heads 6 --decoder-num-heads 4 --layer-norm-eps 1e-5 --grid 2x8 colour.safetensors
 printed '^images  *16 x 64, 3 channels$'
 printed '^patches  *2 x 8 of'
 printed '^encoder  *48 wide, 3 blocks, 6 heads'
 printed '^decoder  *32 wide, 1 blocks, 4 heads'
 printed '^norms  *epsilon 1e-05$'
-for mistake in '--heads 0' '--decoder-heads x' '--norm-eps 2' '--grid 2x'; do
+for mistake in '--num-heads 0' '--decoder-num-heads x' '--layer-norm-eps 2' '--grid 2x'; do
   expect 2 mae info $mistake colour.safetensors
   said "${mistake%% *}: "
 done
@@ -306,10 +306,10 @@ expect 1 mae convert turned.safetensors x.safetensors --to hf
 said 'misshapen: blocks.2.attn.qkv.weight: '
 
 # Files of others.
-heads="--heads 2 --decoder-heads 2"
+heads="--num-heads 2 --decoder-num-heads 2"
 expect 1 mae info "$data/import/official.pth"
-said '--heads N'
-expect 1 mae info --heads 2 "$data/import/wide.pth"
+said '--num-heads N'
+expect 1 mae info --num-heads 2 "$data/import/wide.pth"
 said '--grid HxW'
 expect 0 mae info $heads "$data/import/official.pth"
 printed '^format  *pytorch, official names$'
@@ -319,7 +319,7 @@ expect 0 mae info "$data/import/hf_vit"
 printed '^format  *safetensors, Hugging Face names$'
 printed '^not used  *2$'
 printed '^  pooler.dense.bias$'
-expect 0 mae info --heads 2 "$data/import/official_pool.pth"
+expect 0 mae info --num-heads 2 "$data/import/official_pool.pth"
 printed '^norms .*mean of the patch tokens'
 printed '^head  *3 classes$'
 for file in official.pth official_pool.pth hf_mae timm_mae.safetensors hf_vit; do
@@ -339,8 +339,8 @@ printed '^images  *32 x 32, 3 channels$'
 expect 0 mae convert hf back.safetensors --to official
 expect 0 helper weights colour.safetensors back.safetensors 0 0
 expect 0 mae convert --to hf --f16 colour.safetensors half.safetensors
-expect 0 mae convert half.safetensors back.safetensors --to official --heads 4 \
-  --decoder-heads 2
+expect 0 mae convert half.safetensors back.safetensors --to official --num-heads 4 \
+  --decoder-num-heads 2
 expect 0 helper weights colour.safetensors back.safetensors 1e-7 1e-3
 expect 0 mae convert colour.safetensors big.safetensors --to official --image-size 48x32
 expect 0 mae info big.safetensors
@@ -351,7 +351,7 @@ expect 0 mae convert theirs back.safetensors --to official
 expect 0 helper weights theirs.safetensors back.safetensors 0 0
 expect 0 mae convert "$data/import/hf_vit" theirs.safetensors --to official
 said 'not carried over: pooler.dense.bias$'
-expect 1 mae convert --heads 2 "$data/import/official_cls.pth" theirs --to hf
+expect 1 mae convert --num-heads 2 "$data/import/official_cls.pth" theirs --to hf
 said 'head'
 expect 2 mae convert colour.safetensors --to hf
 expect 2 mae convert colour.safetensors x.safetensors

@@ -11,13 +11,13 @@ static const struct {
   size_t offset;
 } fields[MODEL_FIELD_COUNT] = {
     {"patch-size", offsetof(mae_config, patch_size)},
-    {"channels", offsetof(mae_config, in_chans)},
-    {"width", offsetof(mae_config, embed_dim)},
+    {"in-chans", offsetof(mae_config, in_chans)},
+    {"embed-dim", offsetof(mae_config, embed_dim)},
     {"depth", offsetof(mae_config, depth)},
-    {"heads", offsetof(mae_config, num_heads)},
-    {"decoder-width", offsetof(mae_config, decoder_embed_dim)},
+    {"num-heads", offsetof(mae_config, num_heads)},
+    {"decoder-embed-dim", offsetof(mae_config, decoder_embed_dim)},
     {"decoder-depth", offsetof(mae_config, decoder_depth)},
-    {"decoder-heads", offsetof(mae_config, decoder_num_heads)},
+    {"decoder-num-heads", offsetof(mae_config, decoder_num_heads)},
     {"norm-pix-loss", offsetof(mae_config, norm_pix_loss)}};
 
 void model_options_init(model_options *m) {
@@ -44,7 +44,7 @@ int model_option(model_options *m, int code, const char *value) {
     case MODEL_NORM_EPS:
       ok = parse_real(value, 1e-20, 1, &m->norm_eps);
       return ok ? TOOL_OK
-                : fail_usage("--norm-eps: '%s' is not between 0 and 1", value);
+                : fail_usage("--layer-norm-eps: '%s' is not between 0 and 1", value);
     default: break;
   }
   if (code < MODEL_FIELDS || code >= MODEL_FIELDS + MODEL_FIELD_COUNT)

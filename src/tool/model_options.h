@@ -16,20 +16,20 @@ enum {
   MODEL_FIELDS /* the whole numbers, in the order of the options below */
 };
 
-#define MODEL_LONG_OPTIONS                                                 \
-  {"model", required_argument, NULL, MODEL_PRESET},                        \
-      {"image-size", required_argument, NULL, MODEL_IMAGE_SIZE},           \
-      {"mlp-ratio", required_argument, NULL, MODEL_MLP_RATIO},             \
-      {"norm-eps", required_argument, NULL, MODEL_NORM_EPS},               \
-      {"patch-size", required_argument, NULL, MODEL_FIELDS},               \
-      {"channels", required_argument, NULL, MODEL_FIELDS + 1},             \
-      {"width", required_argument, NULL, MODEL_FIELDS + 2},                \
-      {"depth", required_argument, NULL, MODEL_FIELDS + 3},                \
-      {"heads", required_argument, NULL, MODEL_FIELDS + 4},                \
-      {"decoder-width", required_argument, NULL, MODEL_FIELDS + 5},        \
-      {"decoder-depth", required_argument, NULL, MODEL_FIELDS + 6},        \
-      {"decoder-heads", required_argument, NULL, MODEL_FIELDS + 7}, {      \
-    "norm-pix-loss", required_argument, NULL, MODEL_FIELDS + 8             \
+#define MODEL_LONG_OPTIONS                                                \
+  {"model", required_argument, NULL, MODEL_PRESET},                       \
+      {"image-size", required_argument, NULL, MODEL_IMAGE_SIZE},          \
+      {"mlp-ratio", required_argument, NULL, MODEL_MLP_RATIO},            \
+      {"layer-norm-eps", required_argument, NULL, MODEL_NORM_EPS},        \
+      {"patch-size", required_argument, NULL, MODEL_FIELDS},              \
+      {"in-chans", required_argument, NULL, MODEL_FIELDS + 1},            \
+      {"embed-dim", required_argument, NULL, MODEL_FIELDS + 2},           \
+      {"depth", required_argument, NULL, MODEL_FIELDS + 3},               \
+      {"num-heads", required_argument, NULL, MODEL_FIELDS + 4},           \
+      {"decoder-embed-dim", required_argument, NULL, MODEL_FIELDS + 5},   \
+      {"decoder-depth", required_argument, NULL, MODEL_FIELDS + 6},       \
+      {"decoder-num-heads", required_argument, NULL, MODEL_FIELDS + 7}, { \
+    "norm-pix-loss", required_argument, NULL, MODEL_FIELDS + 8            \
   }
 
 #define MODEL_HELP                                                            \
@@ -39,10 +39,9 @@ enum {
   "                           below change what it says, in any order\n"      \
   "      --image-size N|HxW   height and width, multiples of the patch size " \
   "(224)\n"                                                                   \
-  "      --patch-size N       --channels N    --mlp-ratio X    --norm-eps "   \
-  "X\n"                                                                       \
-  "      --width N            --depth N       --heads N        encoder\n"     \
-  "      --decoder-width N    --decoder-depth N    --decoder-heads N\n"       \
+  "      --patch-size N --in-chans N --mlp-ratio X --layer-norm-eps X\n"      \
+  "      --embed-dim N --depth N --num-heads N\n"                             \
+  "      --decoder-embed-dim N --decoder-depth N --decoder-num-heads N\n"     \
   "      --norm-pix-loss 0|1  predict pixels, or patches normalised (1)\n"
 
 enum { MODEL_FIELD_COUNT = 9 };

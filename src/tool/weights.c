@@ -22,15 +22,15 @@ int weights_option(weights_options *w, int code, const char *value) {
       return ok ? TOOL_OK : fail_usage("--grid: '%s' is not N or HxW", value);
     case WEIGHTS_HEADS:
       ok = parse_int(value, 1, MOST_HEADS, &o->num_heads);
-      return ok ? TOOL_OK : fail_usage("--heads: '%s' is no count", value);
+      return ok ? TOOL_OK : fail_usage("--num-heads: '%s' is no count", value);
     case WEIGHTS_DECODER_HEADS:
       ok = parse_int(value, 1, MOST_HEADS, &o->decoder_num_heads);
       return ok ? TOOL_OK
-                : fail_usage("--decoder-heads: '%s' is no count", value);
+                : fail_usage("--decoder-num-heads: '%s' is no count", value);
     case WEIGHTS_EPS:
       ok = parse_real(value, 1e-20, 1, &o->layer_norm_eps);
       return ok ? TOOL_OK
-                : fail_usage("--norm-eps: '%s' is not between 0 and 1", value);
+                : fail_usage("--layer-norm-eps: '%s' is not between 0 and 1", value);
     case WEIGHTS_MAP: o->map = 1; return TOOL_OK;
     default: return -1;
   }
@@ -45,7 +45,7 @@ static void say_findings(const mae_load_report *report, const char *what,
 
 int fail_weights(void) {
   static const char *const hints[][2] = {
-      {"num_heads", "--heads N and --decoder-heads N set it"},
+      {"num_heads", "--num-heads N and --decoder-num-heads N set it"},
       {"grid_height", "--grid HxW sets them"}};
   char message[512];
   snprintf(message, sizeof message, "%s", mae_last_error());

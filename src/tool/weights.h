@@ -21,12 +21,12 @@ enum {
   COMMAND_OPTIONS = 2000
 };
 
-#define WEIGHTS_LONG_OPTIONS                                             \
-  {"grid", required_argument, NULL, WEIGHTS_GRID},                       \
-      {"heads", required_argument, NULL, WEIGHTS_HEADS},                 \
-      {"decoder-heads", required_argument, NULL, WEIGHTS_DECODER_HEADS}, \
-      {"norm-eps", required_argument, NULL, WEIGHTS_EPS}, {              \
-    "map", no_argument, NULL, WEIGHTS_MAP                                \
+#define WEIGHTS_LONG_OPTIONS                                                 \
+  {"grid", required_argument, NULL, WEIGHTS_GRID},                           \
+      {"num-heads", required_argument, NULL, WEIGHTS_HEADS},                 \
+      {"decoder-num-heads", required_argument, NULL, WEIGHTS_DECODER_HEADS}, \
+      {"layer-norm-eps", required_argument, NULL, WEIGHTS_EPS}, {            \
+    "map", no_argument, NULL, WEIGHTS_MAP                                    \
   }
 
 #define WEIGHTS_HELP                                                           \
@@ -34,10 +34,11 @@ enum {
   "Hugging Face, or a folder with model.safetensors) that do not say it "      \
   "all:\n"                                                                     \
   "      --grid N|HxW         patches down and across in the position table\n" \
-  "      --heads N            attention heads (else one per 64 of the "        \
+  "      --num-heads N        attention heads (else one per 64 of the "        \
   "width)\n"                                                                   \
-  "      --decoder-heads N    of the decoder (else 16)\n"                      \
-  "      --norm-eps X         epsilon of the layer norms\n"                    \
+  "      --decoder-num-heads N\n"                                              \
+  "                           of the decoder (else 16)\n"                      \
+  "      --layer-norm-eps X   (else 1e-6; 1e-12 of Hugging Face's)\n"          \
   "      --map                use the file where it lies, not a copy of it\n"
 
 void weights_options_init(weights_options *w);
