@@ -83,13 +83,47 @@ static int features(mae::Context &context, const mae::Model &model) {
   return sum > 0 && removed == 12 ? 0 : failed("features");
 }
 
+static mae_status draw(void *, int64_t i, float *out) {
+  return mae_random_normal(7, 0, static_cast<uint64_t>(i) * 768, 768, out);
+}
+
+static int fit(const mae::Context &context, mae::Model &model) {
+  mae::Dataset images(10, draw, nullptr);
+  mae_loader_options o = mae::loader_options();
+  o.batch_size = 2;
+  o.image_height = o.image_width = 16;
+  mae::Loader loader(images, o);
+  if (images.size() != 10 || images.name(0) != "" ||
+      loader.epoch_batches() != 5)
+    return failed("dataset");
+  const float first = loader.next()[0];
+  loader.next();
+  loader.seek(0);
+  if (loader.next()[0] != first || loader.skipped() != 0)
+    return failed("loader");
+  mae_trainer_options t = mae::trainer_options();
+  t.batch_size = 2;
+  mae::Trainer trainer(context, model, t), again(context, model, t);
+  mae_fit_options f = mae::fit_options();
+  f.epochs = 2;
+  f.checkpoint_folder = "fit";
+  trainer.fit(loader, f);
+  if (trainer.steps() != 10) return failed("fit");
+  if (again.resume_latest("fit") != "" || again.steps() != 10)
+    return failed("resume_latest");
+  return thrown([] { mae::Dataset none("missing"); }) == MAE_ERROR_NOT_FOUND
+             ? 0
+             : failed("dataset missing");
+}
+
 int main() try {
   mae_context_options options = mae::context_options();
   options.threads = 2;
   mae::Context context(options);
   if (context.threads() != 2) return failed("threads");
   mae::Model model(small(), 1);
-  if (train(context, model) || files(model) || features(context, model))
+  if (train(context, model) || files(model) || features(context, model) ||
+      fit(context, model))
     return 1;
   mae_config bad = small();
   bad.patch_size = 5;

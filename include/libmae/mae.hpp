@@ -83,6 +83,16 @@ inline mae_trainer_options trainer_options() {
   mae_trainer_options_init(&o, sizeof o);
   return o;
 }
+inline mae_loader_options loader_options() {
+  mae_loader_options o;
+  mae_loader_options_init(&o, sizeof o);
+  return o;
+}
+inline mae_fit_options fit_options() {
+  mae_fit_options o;
+  mae_fit_options_init(&o, sizeof o);
+  return o;
+}
 
 /* ------------------------------------------------------------ handles --- */
 
@@ -198,6 +208,41 @@ class Session : public Handle<mae_session, mae_session_destroy> {
   }
 };
 
+class Dataset : public Handle<mae_dataset, mae_dataset_destroy> {
+ public:
+  explicit Dataset(const std::string &path) {
+    mae_dataset *made;
+    check(mae_dataset_open(path.c_str(), &made));
+    own(made);
+  }
+  Dataset(int64_t count, mae_fetch fetch, void *arg) {
+    mae_dataset *made;
+    check(mae_dataset_from_callback(count, fetch, arg, &made));
+    own(made);
+  }
+  int64_t size() const { return mae_dataset_size(get()); }
+  std::string name(int64_t i) const { return mae_dataset_name(get(), i); }
+};
+
+/* The dataset must outlive it. */
+class Loader : public Handle<mae_loader, mae_loader_destroy> {
+ public:
+  explicit Loader(const Dataset &dataset,
+                  const mae_loader_options &options = loader_options()) {
+    mae_loader *made;
+    check(mae_loader_create(dataset.get(), &options, &made));
+    own(made);
+  }
+  int64_t epoch_batches() const { return mae_loader_epoch_batches(get()); }
+  void seek(uint64_t image) { check(mae_loader_seek(get(), image)); }
+  const float *next() {
+    const float *images;
+    check(mae_loader_next(get(), &images));
+    return images;
+  }
+  int64_t skipped() const { return mae_loader_skipped(get()); }
+};
+
 /* The context and the model must outlive it. */
 class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
  public:
@@ -217,12 +262,21 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
   void set_communicator(const mae_communicator *communicator) {
     check(mae_trainer_set_communicator(get(), communicator));
   }
+  void fit(Loader &loader, const mae_fit_options &options = fit_options()) {
+    check(mae_trainer_fit(get(), loader.get(), &options));
+  }
   int64_t steps() const { return mae_trainer_steps(get()); }
   void save(const std::string &path) const {
     check(mae_trainer_save(get(), path.c_str()));
   }
   void resume(const std::string &path) {
     check(mae_trainer_resume(get(), path.c_str()));
+  }
+  /* Returns what was passed over as damaged, or "". */
+  std::string resume_latest(const std::string &folder) {
+    char note[1024] = "";
+    check(mae_trainer_resume_latest(get(), folder.c_str(), note, sizeof note));
+    return note;
   }
 };
 
