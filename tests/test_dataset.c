@@ -1,6 +1,5 @@
 /* Datasets of every kind, and loaders over them: what comes for a number, in
  * what order, from how many threads, and what is done about damaged images. */
-#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <signal.h>
@@ -9,6 +8,7 @@
 
 #include "count_alloc.h"
 #include "data/dataset.h"
+#include "folder.h"
 #include "golden.h"
 #include "suites.h"
 
@@ -19,23 +19,6 @@
 #include <archive.h>
 #include <archive_entry.h>
 #endif
-
-static char folder[64];
-
-static void make_folder(void) {
-  snprintf(folder, sizeof folder, "/tmp/libmae-dataset-XXXXXX");
-  ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static int remove_one(const char *path, const struct stat *info, int type,
-                      struct FTW *walk) {
-  (void)info, (void)type, (void)walk;
-  return remove(path);
-}
-
-static void remove_folder(void) {
-  nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 typedef struct file_path {
   char text[256];

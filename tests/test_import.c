@@ -1,10 +1,10 @@
 /* Other people's weights against what their own libraries compute
  * (tests/data/make_import.py), what does not fit, mapping, and export. */
+#include "folder.h"
 #include "golden.h"
 #include "suites.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -17,22 +17,11 @@
 
 /* ------------------------------------------------------------- folders --- */
 
-static char folder[64], path[128];
+static char path[128];
 
-static void make_folder(void) {
-  snprintf(folder, sizeof folder, "/tmp/libmae-import-XXXXXX");
-  ck_assert_ptr_nonnull(mkdtemp(folder));
+static void make_import_folder(void) {
+  make_folder();
   snprintf(path, sizeof path, "%s/file.safetensors", folder);
-}
-
-static int remove_one(const char *name, const struct stat *info, int type,
-                      struct FTW *walk) {
-  (void)info, (void)type, (void)walk;
-  return remove(name);
-}
-
-static void remove_folder(void) {
-  nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static size_t slurp(const char *from, char **bytes) {
@@ -1250,7 +1239,7 @@ Suite *import_suite(void) {
   Suite *suite = suite_create("import");
   TCase *tests = tcase_create("import");
   tcase_set_timeout(tests, 300);
-  tcase_add_checked_fixture(tests, make_folder, remove_folder);
+  tcase_add_checked_fixture(tests, make_import_folder, remove_folder);
   add_tests(tests);
   suite_add_tcase(suite, tests);
   return suite;

@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,27 +12,11 @@
 #include <unistd.h>
 
 #include "count_alloc.h"
+#include "folder.h"
 #include "io/safetensors.h"
 #include "suites.h"
 
 /* ------------------------------------------------------------ folders --- */
-
-static char folder[64];
-
-static void make_folder(void) {
-  snprintf(folder, sizeof folder, "/tmp/libmae-safetensors-XXXXXX");
-  ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static int remove_one(const char *path, const struct stat *info, int type,
-                      struct FTW *walk) {
-  (void)info, (void)type, (void)walk;
-  return remove(path);
-}
-
-static void remove_folder(void) {
-  nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 typedef struct file_path {
   char text[128];

@@ -546,7 +546,9 @@ MAE_API mae_status mae_session_features(mae_session *session,
                                         const float *noise, void *out);
 /* The same from pixels as decoders give them, of any size: antialiased bicubic
  * resize as Pillow's, within one level, centre crop, mean and std (official
- * evaluation transform).  Channels are made to fit a model of 1 or 3. */
+ * evaluation transform).  Across first, then down, as Pillow 11; newer ones go
+ * down first in some tall images and differ there.  Channels are made to fit a
+ * model of 1 or 3. */
 MAE_API mae_status mae_features_u8(mae_session *session,
                                    const mae_image *images, int64_t n,
                                    void *out);
