@@ -2,14 +2,17 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char last_error[512];
 
 mae_status mae_fail(mae_status status, const char *format, ...) {
+  char text[sizeof last_error]; /* the arguments may hold last_error */
   va_list args;
   va_start(args, format);
-  vsnprintf(last_error, sizeof last_error, format, args);
+  vsnprintf(text, sizeof text, format, args);
   va_end(args);
+  strcpy(last_error, text);
   return status;
 }
 

@@ -5,7 +5,8 @@
 #include "libmae/mae.h"
 
 /* Remember a message for mae_last_error and return status, so that failing
- * reads `return mae_fail(MAE_ERROR_SHAPE, "...", ...)`. */
+ * reads `return mae_fail(MAE_ERROR_SHAPE, "...", ...)`.  mae_last_error() may be
+ * among the arguments. */
 mae_status mae_fail(mae_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

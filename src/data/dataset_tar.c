@@ -8,15 +8,13 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "io/atomic_file.h"
+#include "io/regular_file.h"
 
 enum { MOST_BYTES = 1 << 30, BLOCK = 1 << 16 };
 
@@ -73,14 +71,8 @@ static mae_status bad(const char *path, struct archive *a) {
 }
 
 static mae_status open_source(const char *path, int64_t at, source *s) {
-  struct stat info;
-  s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (s->fd < 0 || fstat(s->fd, &info)) return mae_io_fail("open", path, errno);
-  if (!S_ISREG(info.st_mode))
-    return mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
   s->at = at;
-  s->size = info.st_size;
-  return MAE_OK;
+  return mae_open_regular(path, &s->fd, &s->size);
 }
 
 /* Call `work` with the archive open at some byte of a file. */

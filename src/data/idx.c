@@ -13,12 +13,11 @@ struct mae_idx {
 #ifdef MAE_HAVE_ZLIB
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "io/atomic_file.h"
+#include "io/regular_file.h"
 
 static mae_status bad(const char *path, const char *what) {
   return mae_fail(MAE_ERROR_FORMAT, "%s: %s", path, what);
@@ -78,19 +77,13 @@ static mae_status load(gzFile in, const char *path, mae_idx *idx) {
   return read_data(in, path, idx, size);
 }
 
-/* A pipe or device is refused, not waited for. */
 static mae_status open_stream(const char *path, gzFile *in) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat info;
-  mae_status status = MAE_OK;
-  if (fd < 0 || fstat(fd, &info))
-    status = mae_io_fail("open", path, errno);
-  else if (!S_ISREG(info.st_mode))
-    status = mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
-  else if (!(*in = gzdopen(fd, "rb")))
-    status = mae_io_fail("open", path, ENOMEM);
-  if (status != MAE_OK && fd >= 0) close(fd);
-  return status;
+  int fd;
+  int64_t size;
+  MAE_TRY(mae_open_regular(path, &fd, &size));
+  if ((*in = gzdopen(fd, "rb"))) return MAE_OK;
+  close(fd);
+  return mae_io_fail("open", path, ENOMEM);
 }
 
 mae_status mae_idx_load(const char *path, mae_idx **out) {

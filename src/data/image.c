@@ -2,14 +2,13 @@
 #include "data/image.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "io/atomic_file.h"
+#include "io/regular_file.h"
 
 enum { MOST_PIXELS = 178956970, MOST_SIDE = 65536, MOST_BYTES = 1 << 30 };
 
@@ -106,17 +105,13 @@ mae_status mae_image_decode(const void *data, size_t size, mae_image *image) {
   return mae_image_decode_shrunk(&in, 1, image);
 }
 
-/* A pipe or device is refused, not waited for. */
 static mae_status open_file(const char *path, int *fd, size_t *size) {
-  struct stat info;
-  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (*fd < 0 || fstat(*fd, &info)) return mae_io_fail("open", path, errno);
-  if (!S_ISREG(info.st_mode))
-    return mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
-  if (info.st_size > MOST_BYTES)
+  int64_t bytes = 0;
+  MAE_TRY(mae_open_regular(path, fd, &bytes));
+  if (bytes > MOST_BYTES)
     return mae_fail(MAE_ERROR_FORMAT, "%s: more than %d bytes", path,
                     MOST_BYTES);
-  *size = (size_t)info.st_size;
+  *size = (size_t)bytes;
   return MAE_OK;
 }
 

@@ -201,11 +201,9 @@ static mae_status put_row(worker *w, const uint32_t *items, int64_t at,
     if (status == MAE_OK || status == MAE_ERROR_OUT_OF_MEMORY) return status;
     note_skip(l, i);
   }
-  char why[400]; /* mae_fail must not read the text it replaces */
-  snprintf(why, sizeof why, "%s", mae_last_error());
   return mae_fail(MAE_ERROR_FORMAT,
                   "%lld images in a row cannot be read, the last: %s",
-                  (long long)tries, why);
+                  (long long)tries, mae_last_error());
 }
 
 /* ------------------------------------------------------------- threads --- */

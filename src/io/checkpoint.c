@@ -122,11 +122,8 @@ mae_status mae_checkpoint_config(const mae_safetensors *file,
     MAE_TRY(read_real(file, reals[i].key, &value));
     memcpy((char *)&made + reals[i].offset, &value, sizeof value);
   }
-  if (mae_config_check(&made) != MAE_OK) {
-    char why[256]; /* mae_fail must not read the text it replaces */
-    snprintf(why, sizeof why, "%s", mae_last_error());
-    return mae_fail(MAE_ERROR_FORMAT, "metadata: %s", why);
-  }
+  if (mae_config_check(&made) != MAE_OK)
+    return mae_fail(MAE_ERROR_FORMAT, "metadata: %s", mae_last_error());
   *config = made;
   return MAE_OK;
 }

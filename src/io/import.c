@@ -31,9 +31,7 @@ typedef struct job {
 
 /* Put the file's name before the latest message. */
 static mae_status in_file(const job *in, mae_status status) {
-  char why[400]; /* mae_fail must not read the text it replaces */
-  snprintf(why, sizeof why, "%s", mae_last_error());
-  return mae_fail(status, "%s: %s", in->path, why);
+  return mae_fail(status, "%s: %s", in->path, mae_last_error());
 }
 
 /* ------------------------------------------------------------- options --- */

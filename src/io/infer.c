@@ -180,9 +180,8 @@ static mae_status check_hf(const mae_hf_config *hf, const mae_config *c) {
 
 static mae_status check(const mae_config *c) {
   if (mae_config_check(c) == MAE_OK) return MAE_OK;
-  char why[256]; /* mae_fail must not read the text it replaces */
-  snprintf(why, sizeof why, "%s", mae_last_error());
-  return mae_fail(MAE_ERROR_MISMATCH, "the weights are no model: %s", why);
+  return mae_fail(MAE_ERROR_MISMATCH, "the weights are no model: %s",
+                  mae_last_error());
 }
 
 mae_status mae_infer_config(const mae_weights *weights,

@@ -3,17 +3,16 @@
 #ifdef MAE_HAVE_JSON
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/half.h"
 #include "io/atomic_file.h"
+#include "io/regular_file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "safetensors files are little-endian");
@@ -211,13 +210,9 @@ static mae_status read_entries(mae_safetensors *file) {
 }
 
 static mae_status open_file(mae_safetensors *file) {
-  struct stat info;
-  file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file->fd < 0 || fstat(file->fd, &info))
-    return mae_io_fail("open", file->path, errno);
-  if (!S_ISREG(info.st_mode))
-    return mae_fail(MAE_ERROR_IO, "%s is not a regular file", file->path);
-  MAE_TRY(read_header(file, (int64_t)info.st_size));
+  int64_t size = 0;
+  MAE_TRY(mae_open_regular(file->path, &file->fd, &size));
+  MAE_TRY(read_header(file, size));
   MAE_TRY(check_metadata(file));
   return read_entries(file);
 }

@@ -3,16 +3,14 @@
 #ifdef MAE_HAVE_ZIP
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zip.h>
 
-#include "io/atomic_file.h"
 #include "io/pickle.h"
+#include "io/regular_file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "storages are read as little-endian");
@@ -40,22 +38,14 @@ static mae_status bad(const mae_torch_file *file, const char *what,
 
 /* Put the file's name before the latest message. */
 static mae_status in_file(const mae_torch_file *file, mae_status status) {
-  char why[400];
-  snprintf(why, sizeof why, "%s", mae_last_error());
-  return mae_fail(status, "%s: %s", file->path, why);
+  return mae_fail(status, "%s: %s", file->path, mae_last_error());
 }
 
 /* ------------------------------------------------------------ archive --- */
 
 static mae_status open_archive(mae_torch_file *file) {
-  struct stat info;
-  int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return mae_io_fail("open", file->path, errno);
-  if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
-    close(fd);
-    return mae_fail(MAE_ERROR_IO, "%s is not a regular file", file->path);
-  }
-  file->bytes = (int64_t)info.st_size;
+  int fd;
+  MAE_TRY(mae_open_regular(file->path, &fd, &file->bytes));
   int code = 0;
   file->archive = zip_fdopen(fd, ZIP_CHECKCONS, &code); /* takes fd over */
   if (file->archive) return MAE_OK;

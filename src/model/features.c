@@ -123,9 +123,7 @@ static mae_status preprocess(mae_lane *lane, const call *c, int64_t i,
   mae_status status = mae_preprocess_run(lane->preprocess, lane->context,
                                          &c->pictures[i], into);
   if (status == MAE_OK) return MAE_OK;
-  char why[256]; /* mae_fail must not read the text it replaces */
-  snprintf(why, sizeof why, "%s", mae_last_error());
-  return mae_fail(status, "image %lld: %s", (long long)i, why);
+  return mae_fail(status, "image %lld: %s", (long long)i, mae_last_error());
 }
 
 static mae_status run_pass(const call *c, mae_lane *lane, mae_pass pass) {
