@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "nn/transformer_block.h"
 #include "suites.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -26,7 +27,7 @@ static const double VALUE_BAR = 1e-5, GRAD_BAR = 2e-5;
 
 /* ------------------------------------------------------------- graphs --- */
 
-enum { MOST_LEAVES = 12, MOST_TABLES = 2 };
+enum { MOST_LEAVES = 16, MOST_TABLES = 2 };
 
 typedef enum leaf_kind {
   IS_LIVE,  /* takes a gradient */
@@ -946,6 +947,281 @@ START_TEST(masked_mse_of_nothing) {
 }
 END_TEST
 
+/* -------------------------------------------------------- mean tokens --- */
+
+/* x; option: the first token and how many. */
+static mae_status record_mean(const graph *g, mae_tape *tape, const mae_var *in,
+                              const mae_index *table, mae_var *out) {
+  (void)table;
+  return mae_tape_mean_tokens(tape, in[0], g->option[0], g->option[1], out);
+}
+
+static void mean_plainly(const graph *g, double *const *in,
+                         int32_t *const *table, double *out) {
+  (void)table;
+  const int64_t *s = g->in[0].shape;
+  for (int64_t b = 0; b < s[0]; b++)
+    for (int64_t j = 0; j < s[2]; j++) {
+      double sum = 0;
+      for (int64_t i = 0; i < g->option[1]; i++)
+        sum += in[0][(b * s[1] + g->option[0] + i) * s[2] + j];
+      out[b * s[2] + j] = sum / g->option[1];
+    }
+}
+
+#define MEAN record_mean, mean_plainly
+
+static const graph mean_graphs[] = {
+    {"mean of the class token", MEAN, .in = {LIVE(2, 4, 5)}, .option = {0, 1}},
+    {"mean of the patches", MEAN, .in = {LIVE(3, 6, 17)}, .option = {1, 5}},
+    {"mean of some", MEAN, .in = {LIVE(2, 7, 33)}, .option = {2, 3}},
+    {"mean of the last", MEAN, .in = {LIVE(2, 3, 1)}, .option = {2, 1}},
+    {"mean of all", MEAN, .in = {LIVE(1, 3, 8)}, .option = {0, 3}},
+};
+
+START_TEST(mean_tokens) {
+  check_graphs(mean_graphs, COUNT(mean_graphs), configs[_i]);
+}
+END_TEST
+
+/* ------------------------------------------------------ cross-entropy --- */
+
+/* logits, target. */
+static mae_status record_entropy(const graph *g, mae_tape *tape,
+                                 const mae_var *in, const mae_index *table,
+                                 mae_var *out) {
+  (void)g, (void)table;
+  return mae_tape_softmax_cross_entropy(tape, in[0], in[1], out);
+}
+
+static double plain_entropy(int64_t n, const double *x, const double *t) {
+  double top = x[0], sum = 0, loss = 0;
+  for (int64_t i = 1; i < n; i++) top = fmax(top, x[i]);
+  for (int64_t i = 0; i < n; i++) sum += exp(x[i] - top);
+  for (int64_t i = 0; i < n; i++) loss += t[i] * (log(sum) - (x[i] - top));
+  return loss;
+}
+
+static void entropy_plainly(const graph *g, double *const *in,
+                            int32_t *const *table, double *out) {
+  (void)table;
+  const int64_t rows = rows_of(&g->in[0]), n = width_of(&g->in[0]);
+  *out = 0;
+  for (int64_t i = 0; i < rows; i++)
+    *out += plain_entropy(n, in[0] + i * n, in[1] + i * n) / (double)rows;
+}
+
+#define ENTROPY record_entropy, entropy_plainly
+
+/* The targets are any numbers, so that their sum has its part too. */
+static const graph entropy_graphs[] = {
+    {"cross_entropy 2x5", ENTROPY, .in = {LIVE(2, 5), FIXED(2, 5)}},
+    {"cross_entropy 3x17", ENTROPY, .in = {LIVE(3, 17), FIXED(3, 17)}},
+    {"cross_entropy 1x33", ENTROPY, .in = {LIVE(1, 33), FIXED(1, 33)}},
+    {"cross_entropy 4x32", ENTROPY, .in = {LIVE(4, 32), FIXED(4, 32)}},
+    {"cross_entropy 2x2", ENTROPY, .in = {LIVE(2, 2), FIXED(2, 2)}},
+    {"cross_entropy of labels", ENTROPY, .in = {LIVE(3, 10), MASK(3, 10)}},
+};
+
+START_TEST(cross_entropy) {
+  check_graphs(entropy_graphs, COUNT(entropy_graphs), configs[_i]);
+}
+END_TEST
+
+/* With one class every prediction is right: loss and gradient are 0. */
+START_TEST(cross_entropy_of_one_class) {
+  graph g = {"one class", ENTROPY, .in = {LIVE(3, 1), FIXED(3, 1)}};
+  data d = make_data(&g);
+  run r = open_run(&g, &d, configs[_i], ~0u);
+  const float seed = 1;
+  step(&r, &seed, 0);
+  ck_assert(*out_of(&r) == 0);
+  for (int i = 0; i < 3; i++) ck_assert(grad_of(&r, 0)[i] == 0);
+  close_run(&r);
+  free_data(&d);
+}
+END_TEST
+
+/* Logits far from zero and from each other neither overflow nor vanish, and a
+ * sure prediction keeps the digits of its small loss. */
+START_TEST(cross_entropy_of_far_logits) {
+  enum { N = 19 };
+  graph g = {"far logits", ENTROPY, .in = {LIVE(1, N), FIXED(1, N)}};
+  const float top[] = {5, 200, 1e4f, -1e4f}, gap[] = {12, 14, 1e4f, 40};
+  for (int k = 0; k < COUNT(top) * 2; k++) {
+    data d = make_data(&g);
+    const int label = k % 2 ? 18 : 3; /* in the last, partial vector too */
+    for (int i = 0; i < N; i++) {
+      d.f64[0][i] = d.f32[0][i] = top[k / 2] - (i == label ? 0 : gap[k / 2]);
+      d.f64[1][i] = d.f32[1][i] = i == label;
+    }
+    run r = open_run(&g, &d, configs[_i], ~0u);
+    const float seed = 1;
+    step(&r, &seed, 0);
+    /* 1 + 18 e^-gap is summed with a few roundings of 2^-24 each. */
+    const double want = log1p((N - 1) * exp(-gap[k / 2]));
+    ck_assert_msg(fabs(*out_of(&r) - want) <= 4e-7, "%g, not %g",
+                  *out_of(&r), want);
+    double sum = 0;
+    for (int i = 0; i < N; i++) {
+      double p = exp(-want - (i == label ? 0 : gap[k / 2])) - (i == label);
+      ck_assert(fabs(grad_of(&r, 0)[i] - p) <= 4e-7);
+      sum += grad_of(&r, 0)[i];
+    }
+    ck_assert(fabs(sum) <= 6e-7);
+    close_run(&r);
+    free_data(&d);
+  }
+}
+END_TEST
+
+/* A NaN must not be lost: the trainer looks for it in the loss. */
+START_TEST(cross_entropy_of_nan) {
+  graph g = {"nan", ENTROPY, .in = {LIVE(2, 21), FIXED(2, 21)}};
+  for (int at = 0; at < 42; at++) {
+    data d = make_data(&g);
+    d.f32[0][at] = at % 2 ? NAN : INFINITY;
+    run r = open_run(&g, &d, configs[_i], ~0u);
+    ASSERT_OK(mae_tape_forward(r.tape));
+    ck_assert(isnan(*out_of(&r)));
+    close_run(&r);
+    free_data(&d);
+  }
+}
+END_TEST
+
+/* ---------------------------------------------------------- drop path --- */
+
+/* x, scale, residual. */
+static mae_status record_drop_path(const graph *g, mae_tape *tape,
+                                   const mae_var *in, const mae_index *table,
+                                   mae_var *out) {
+  (void)g, (void)table;
+  return mae_tape_drop_path_add(tape, in[0], in[1], in[2], out);
+}
+
+static void plain_drop_path(int64_t batch, int64_t n, const double *x,
+                            const double *scale, const double *residual,
+                            double *y) {
+  for (int64_t i = 0; i < batch * n; i++)
+    y[i] = residual[i] + scale[i / n] * x[i];
+}
+
+static void drop_path_plainly(const graph *g, double *const *in,
+                              int32_t *const *table, double *out) {
+  (void)table;
+  const int64_t batch = g->in[0].shape[0];
+  plain_drop_path(batch, size_of(&g->in[0]) / batch, in[0], in[1], in[2], out);
+}
+
+#define DROP_PATH record_drop_path, drop_path_plainly
+
+static const graph drop_path_graphs[] = {
+    {"drop_path 2x3x5", DROP_PATH,
+     .in = {LIVE(2, 3, 5), FIXED(2), LIVE(2, 3, 5)}},
+    {"drop_path 5x17", DROP_PATH, .in = {LIVE(5, 17), FIXED(5), LIVE(5, 17)}},
+    {"drop_path 3", DROP_PATH, .in = {LIVE(3), FIXED(3), LIVE(3)}},
+    {"drop_path off and on", DROP_PATH,
+     .in = {LIVE(4, 2, 33), MASK(4), LIVE(4, 2, 33)}},
+};
+
+/* x + scale x: one variable in both places. */
+static mae_status record_drop_path_self(const graph *g, mae_tape *tape,
+                                        const mae_var *in,
+                                        const mae_index *table, mae_var *out) {
+  (void)g, (void)table;
+  return mae_tape_drop_path_add(tape, in[0], in[1], in[0], out);
+}
+
+static void drop_path_self_plainly(const graph *g, double *const *in,
+                                   int32_t *const *table, double *out) {
+  (void)table;
+  const int64_t batch = g->in[0].shape[0];
+  plain_drop_path(batch, size_of(&g->in[0]) / batch, in[0], in[1], in[0], out);
+}
+
+static const graph drop_path_self_graph = {
+    "drop_path of itself", record_drop_path_self, drop_path_self_plainly,
+    .in = {LIVE(3, 2, 5), FIXED(3)}};
+
+START_TEST(drop_path_add) {
+  check_graphs(drop_path_graphs, COUNT(drop_path_graphs), configs[_i]);
+  check_graph(&drop_path_self_graph, configs[_i]);
+}
+END_TEST
+
+/* -------------------------------------------------- transformer block --- */
+
+/* x, the block's parameters, two scales; option: heads, without scales. */
+static mae_status record_block(const graph *g, mae_tape *tape,
+                               const mae_var *in, const mae_index *table,
+                               mae_var *out) {
+  (void)table;
+  *out = mae_nn_transformer_block(
+      tape, in[0], in + 1, g->option[0], EPS,
+      g->option[1] ? NULL : in + 1 + MAE_BLOCK_PARAMS);
+  return MAE_OK; /* a failure above shows in the plan */
+}
+
+/* y = residual + scale f(x), f being linear. */
+static void plain_branch(const graph *g, const double *x, const double *w,
+                         const double *b, const double *scale,
+                         const double *residual, int64_t in, double *y) {
+  const int64_t *s = g->in[0].shape;
+  const double ones[] = {1, 1, 1};
+  double *f = make(size_of(&g->in[0]), sizeof *f);
+  plain_linear(s[0] * s[1], in, s[2], false, x, w, b, NULL, f);
+  plain_drop_path(s[0], s[1] * s[2], f, g->option[1] ? ones : scale, residual,
+                  y);
+  free(f);
+}
+
+static void block_plainly(const graph *g, double *const *in,
+                          int32_t *const *table, double *out) {
+  (void)table;
+  const int64_t *s = g->in[0].shape, rows = s[0] * s[1], n = s[2];
+  const int64_t hidden = g->in[1 + MAE_BLOCK_FC1_BIAS].shape[0];
+  double *const *p = in + 1, *const *scale = p + MAE_BLOCK_PARAMS;
+  double *norm = make(rows * n, sizeof *norm), *h = make(rows * n, sizeof *h);
+  double *wide = make(rows * (3 * n + hidden), sizeof *wide);
+  plain_layer_norm(rows, n, EPS, in[0], p[MAE_BLOCK_NORM1_WEIGHT],
+                   p[MAE_BLOCK_NORM1_BIAS], norm);
+  plain_linear(rows, n, 3 * n, false, norm, p[MAE_BLOCK_QKV_WEIGHT],
+               p[MAE_BLOCK_QKV_BIAS], NULL, wide);
+  plain_attention(s[0], s[1], n, g->option[0], wide, norm);
+  plain_branch(g, norm, p[MAE_BLOCK_PROJ_WEIGHT], p[MAE_BLOCK_PROJ_BIAS],
+               scale[0], in[0], n, h);
+  plain_layer_norm(rows, n, EPS, h, p[MAE_BLOCK_NORM2_WEIGHT],
+                   p[MAE_BLOCK_NORM2_BIAS], norm);
+  plain_linear(rows, n, hidden, true, norm, p[MAE_BLOCK_FC1_WEIGHT],
+               p[MAE_BLOCK_FC1_BIAS], NULL, wide);
+  plain_branch(g, wide, p[MAE_BLOCK_FC2_WEIGHT], p[MAE_BLOCK_FC2_BIAS],
+               scale[1], h, hidden, out);
+  free(norm);
+  free(h);
+  free(wide);
+}
+
+/* The scales are not alike, so that neither can stand for the other. */
+#define BLOCK_LEAVES(B, T, D, H)                                             \
+  {                                                                          \
+    LIVE(B, T, D), LIVE(D), LIVE(D), LIVE(3 * D, D), LIVE(3 * D), LIVE(D, D), \
+        LIVE(D), LIVE(D), LIVE(D), LIVE(H, D), LIVE(H), LIVE(D, H), LIVE(D), \
+        FIXED(B), FIXED(B)                                                   \
+  }
+
+static const graph block_graphs[] = {
+    {"block with drop path", record_block, block_plainly,
+     .in = BLOCK_LEAVES(3, 4, 6, 8), .option = {2, 0}},
+    {"block", record_block, block_plainly, .in = BLOCK_LEAVES(2, 3, 6, 7),
+     .option = {3, 1}},
+};
+
+START_TEST(transformer_block) {
+  check_graphs(block_graphs, COUNT(block_graphs), configs[_i]);
+}
+END_TEST
+
 /* ------------------------------------------------------------- larger --- */
 
 /* Shapes that split into several pieces and blocks: linear by rows and by
@@ -984,6 +1260,12 @@ static const graph large_graphs[] = {
      .table = {{5, 60, 40, false}}},
     {"large mse", MSE, .in = {LIVE(9, 49, 192), FIXED(9, 49, 192), MASK(9, 49)},
      .option = {1}},
+    {"large mean", MEAN, .in = {LIVE(9, 50, 257)}, .option = {1, 49}},
+    {"large cross_entropy", ENTROPY, .in = {LIVE(131, 1003), FIXED(131, 1003)}},
+    {"large drop_path", DROP_PATH,
+     .in = {LIVE(7, 61, 257), FIXED(7), LIVE(7, 61, 257)}},
+    {"large drop_path of small images", DROP_PATH,
+     .in = {LIVE(9001, 9), FIXED(9001), LIVE(9001, 9)}},
 };
 
 static void compare_runs(run *r, run *base, const data *d) {
@@ -1331,6 +1613,13 @@ Suite *ops_suite(void) {
   tcase_add_loop_test(tests, add_position, 0, n);
   tcase_add_loop_test(tests, masked_mse, 0, n);
   tcase_add_loop_test(tests, masked_mse_of_nothing, 0, n);
+  tcase_add_loop_test(tests, mean_tokens, 0, n);
+  tcase_add_loop_test(tests, cross_entropy, 0, n);
+  tcase_add_loop_test(tests, cross_entropy_of_one_class, 0, n);
+  tcase_add_loop_test(tests, cross_entropy_of_far_logits, 0, n);
+  tcase_add_loop_test(tests, cross_entropy_of_nan, 0, n);
+  tcase_add_loop_test(tests, drop_path_add, 0, n);
+  tcase_add_loop_test(tests, transformer_block, 0, n);
   tcase_add_loop_test(tests, reuse, 0, n);
   tcase_add_loop_test(tests, chained, 0, n);
   tcase_add_loop_test(tests, gelu_accuracy, 0, n);

@@ -61,6 +61,7 @@ static mae_context *context;
 static mae_tape *tape;
 static mae_tensor *weights, *weights_grad;
 static mae_var x, w, b, residual, images, pred, target, mask, token, positions;
+static mae_var logits, drop, live_drop;
 static mae_index index23, index24; /* [2, 3], [2, 4] */
 
 static const mae_var unknown = {99}, negative = {-2};
@@ -77,6 +78,9 @@ static void make_vars(void) {
   ASSERT_OK(mae_tape_input(tape, SHAPE(2, 3), 0, &mask));
   ASSERT_OK(mae_tape_input(tape, SHAPE(6), 1, &token));
   ASSERT_OK(mae_tape_input(tape, SHAPE(4, 6), 1, &positions));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(2, 3), 1, &logits));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(2), 0, &drop));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(2), 1, &live_drop));
   ASSERT_OK(mae_tape_index(tape, 2, 3, &index23));
   ASSERT_OK(mae_tape_index(tape, 2, 4, &index24));
 }
@@ -280,6 +284,31 @@ START_TEST(refused_single_pixel) { /* has no unbiased variance */
 }
 END_TEST
 
+START_TEST(refused_classifiers) {
+  mae_var out;
+  INVALID(mae_tape_mean_tokens(tape, x, -1, 1, &out));
+  INVALID(mae_tape_mean_tokens(tape, x, 0, 0, &out));
+  INVALID(mae_tape_mean_tokens(tape, x, 1, 4, &out)); /* of 4 */
+  INVALID(mae_tape_mean_tokens(tape, x, 4, 1, &out));
+  INVALID(mae_tape_mean_tokens(tape, x, 1, INT64_MAX, &out));
+  INVALID(mae_tape_mean_tokens(tape, x, INT64_MAX, 1, &out));
+  WRONG_SHAPE(mae_tape_mean_tokens(tape, mask, 0, 1, &out));
+  INVALID(mae_tape_mean_tokens(tape, unknown, 0, 1, &out));
+  INVALID(mae_tape_mean_tokens(tape, x, 0, 1, NULL));
+  WRONG_SHAPE(mae_tape_softmax_cross_entropy(tape, x, x, &out));
+  WRONG_SHAPE(mae_tape_softmax_cross_entropy(tape, logits, token, &out));
+  INVALID(mae_tape_softmax_cross_entropy(tape, logits, logits, &out));
+  INVALID(mae_tape_softmax_cross_entropy(tape, unknown, mask, &out));
+  INVALID(mae_tape_softmax_cross_entropy(tape, logits, unknown, &out));
+  WRONG_SHAPE(mae_tape_drop_path_add(tape, x, drop, residual, &out));
+  WRONG_SHAPE(mae_tape_drop_path_add(tape, x, token, x, &out));
+  WRONG_SHAPE(mae_tape_drop_path_add(tape, x, x, x, &out));
+  INVALID(mae_tape_drop_path_add(tape, x, live_drop, x, &out));
+  INVALID(mae_tape_drop_path_add(tape, x, unknown, x, &out));
+  INVALID(mae_tape_drop_path_add(tape, x, drop, unknown, &out));
+}
+END_TEST
+
 START_TEST(null_tape) {
   mae_var out = {-7};
   mae_index index = {-7};
@@ -300,6 +329,9 @@ START_TEST(null_tape) {
   ASSERT_STATUS(bad, mae_tape_concat_token(NULL, token, x, &out));
   ASSERT_STATUS(bad, mae_tape_add_position(NULL, x, positions, no_index, &out));
   ASSERT_STATUS(bad, mae_tape_masked_mse(NULL, pred, target, mask, 0, &out));
+  ASSERT_STATUS(bad, mae_tape_mean_tokens(NULL, x, 0, 1, &out));
+  ASSERT_STATUS(bad, mae_tape_softmax_cross_entropy(NULL, pred, target, &out));
+  ASSERT_STATUS(bad, mae_tape_drop_path_add(NULL, x, b, x, &out));
   ASSERT_STATUS(bad, mae_tape_keep(NULL, x));
   ASSERT_STATUS(bad, mae_tape_plan(NULL, x));
   ASSERT_STATUS(bad, mae_tape_forward(NULL));
@@ -894,6 +926,7 @@ static void add_recording(TCase *tests) {
   tcase_add_test(tests, refused_tokens);
   tcase_add_test(tests, refused_batch);
   tcase_add_test(tests, refused_images);
+  tcase_add_test(tests, refused_classifiers);
   tcase_add_test(tests, refused_single_pixel);
   tcase_add_test(tests, null_tape);
   tcase_add_test(tests, refused_keep);

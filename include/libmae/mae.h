@@ -246,6 +246,25 @@ MAE_API mae_status mae_tape_add_position(mae_tape *tape, mae_var x,
 MAE_API mae_status mae_tape_masked_mse(mae_tape *tape, mae_var pred,
                                        mae_var target, mae_var mask,
                                        int32_t norm_pix_loss, mae_var *out);
+/* The mean over tokens first ... first + count - 1 of x [B, T, D]: [B, D].
+ * (0, 1) is the class token, (1, T - 1) global pooling.  A range that leaves x
+ * is MAE_ERROR_INVALID_ARGUMENT. */
+MAE_API mae_status mae_tape_mean_tokens(mae_tape *tape, mae_var x,
+                                        int64_t first, int64_t count,
+                                        mae_var *out);
+/* The loss of a classifier.  logits and target [B, C]; the rows of target are
+ * probabilities (not checked) and take no gradient.  out [1]: the mean over
+ * rows of -sum(target * log_softmax(logits)), as torch's cross_entropy. */
+MAE_API mae_status mae_tape_softmax_cross_entropy(mae_tape *tape,
+                                                  mae_var logits,
+                                                  mae_var target,
+                                                  mae_var *out);
+/* residual + scale[b] * x: a branch with stochastic depth, whose scale is 0 for
+ * an image that drops it, else 1 / (1 - rate).  x and residual [B, ...], scale
+ * [B], which takes no gradient. */
+MAE_API mae_status mae_tape_drop_path_add(mae_tape *tape, mae_var x,
+                                          mae_var scale, mae_var residual,
+                                          mae_var *out);
 
 /* Keep a value readable after forward, which else may share its memory. */
 MAE_API mae_status mae_tape_keep(mae_tape *tape, mae_var var);

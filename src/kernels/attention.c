@@ -30,14 +30,7 @@ static head head_at(const attention *p, int64_t i) {
 
 /* Turn a row of scores into probabilities; returns log(sum(exp(scores))). */
 static float softmax_row(float *x, int64_t n) {
-  vf top = vf_set(x[0]);
-  FOR_VECTORS(i, lanes, n, {
-    vf v = top;
-    memcpy(&v, x + i, (size_t)lanes * sizeof(float));
-    top = vf_max(top, v);
-  });
-  float max = top[0];
-  for (int i = 1; i < LANES; i++) max = top[i] > max ? top[i] : max;
+  const float max = max_of_row(x, n);
   float sum = 0;
   vf sums = {0};
   FOR_VECTORS(i, lanes, n, {

@@ -138,6 +138,34 @@ typedef struct mae_kernels {
                               const float *mask, const float *stats,
                               const float *dloss, float *dpred, bool add_dpred);
 
+  /* y [batch, width]: the mean of tokens first ... first + count - 1 of
+   * x [batch, tokens, width]. */
+  void (*mean_tokens_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                              int64_t width, int64_t first, int64_t count,
+                              const float *x, float *y);
+  void (*mean_tokens_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
+                               int64_t width, int64_t first, int64_t count,
+                               const float *dy, float *dx, bool add_dx);
+
+  /* logits, target [rows, classes].  stats [rows, 3] keeps each row's largest
+   * logit, the log of its softmax denominator less that, and its loss. */
+  void (*cross_entropy_forward)(mae_pool *pool, int64_t rows, int64_t classes,
+                                const float *logits, const float *target,
+                                float *stats, float *loss);
+  void (*cross_entropy_backward)(mae_pool *pool, int64_t rows, int64_t classes,
+                                 const float *logits, const float *target,
+                                 const float *stats, const float *dloss,
+                                 float *dlogits, bool add_dlogits);
+
+  /* y = residual + scale[b] x; x, residual [batch, size], scale [batch].
+   * residual's gradient is dy itself (add_backward). */
+  void (*drop_path_forward)(mae_pool *pool, int64_t batch, int64_t size,
+                            const float *x, const float *scale,
+                            const float *residual, float *y);
+  void (*drop_path_backward)(mae_pool *pool, int64_t batch, int64_t size,
+                             const float *scale, const float *dy, float *dx,
+                             bool add_dx);
+
   /* y [rows, planes, pitch], pitch >= axis->count.  Each weight of the axis
    * stands as often as a pixel has bytes in a row made ready: 4, or 1 when
    * planes is 1; unused weights up to a multiple of 16 are 0.  scratch: per
@@ -169,7 +197,10 @@ typedef struct mae_kernels {
   X(unshuffle_backward) X(concat_forward) X(concat_backward)    \
   X(position_forward) X(position_backward) X(patchify_forward)  \
   X(patchify_backward) X(masked_mse_forward)                    \
-  X(masked_mse_backward) X(resize_across) X(resize_down)        \
+  X(masked_mse_backward) X(mean_tokens_forward)                 \
+  X(mean_tokens_backward) X(cross_entropy_forward)              \
+  X(cross_entropy_backward) X(drop_path_forward)                \
+  X(drop_path_backward) X(resize_across) X(resize_down)         \
   X(adamw) X(sum_of_squares)
 
 /* The table for an instruction set; NULL when this build or this processor

@@ -22,13 +22,7 @@ static void forward_rows(void *arg, int64_t begin, int64_t end,
     FOR_VECTORS(i, lanes, n, sum += LOAD(x + i, lanes););
     const float mean = vf_sum(sum) / (float)n;
     FOR_VECTORS(i, lanes, n, {
-      vf d = LOAD(x + i, lanes) - mean;
-      /* Lanes beyond the row must not count. */
-      if (lanes != LANES) {
-        vf zero = {0};
-        memcpy(&zero, &d, (size_t)lanes * sizeof(float));
-        d = zero;
-      }
+      vf d = vf_first_lanes(LOAD(x + i, lanes) - mean, lanes);
       squares += d * d;
     });
     const float rstd = 1 / sqrtf(vf_sum(squares) / (float)n + p->eps);

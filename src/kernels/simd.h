@@ -120,6 +120,24 @@ static inline vf vf_normal(vf x, vf *density) {
 #define STORE_ADD(p, v, lanes, add) \
   STORE(p, (add) ? LOAD(p, lanes) + (v) : (v), lanes)
 
+/* The vector with lanes from n on zero: those beyond a row must not count. */
+static inline vf vf_first_lanes(vf v, int64_t n) {
+  return n == LANES ? v : vf_load_part((const float *)&v, n);
+}
+
+/* The largest of n >= 1 numbers. */
+static inline float max_of_row(const float *x, int64_t n) {
+  vf top = vf_set(x[0]);
+  FOR_VECTORS(i, lanes, n, {
+    vf v = top;
+    memcpy(&v, x + i, (size_t)lanes * sizeof(float));
+    top = vf_max(top, v);
+  });
+  float max = top[0];
+  for (int i = 1; i < LANES; i++) max = top[i] > max ? top[i] : max;
+  return max;
+}
+
 static inline void copy_row(float *y, const float *x, int64_t n) {
   memcpy(y, x, (size_t)n * sizeof *y);
 }

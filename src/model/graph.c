@@ -34,6 +34,13 @@ typedef mae_var (*on_block)(mae_tape *tape, mae_var x,
                             const mae_var params[MAE_BLOCK_PARAMS],
                             int32_t num_heads, float eps);
 
+static mae_var whole_block(mae_tape *tape, mae_var x,
+                           const mae_var params[MAE_BLOCK_PARAMS],
+                           int32_t num_heads, float layer_norm_eps) {
+  return mae_nn_transformer_block(tape, x, params, num_heads, layer_norm_eps,
+                                  NULL);
+}
+
 /* Do this with block i of those that begin at a parameter. */
 static mae_var block(mae_graph *g, on_block what, mae_var x,
                      int32_t first_param, int32_t i, int32_t num_heads) {
@@ -47,7 +54,7 @@ static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
                       int32_t depth, int32_t num_heads) {
   for (int32_t i = 0; i < depth; i++) {
     if (g->recompute) mae_tape_checkpoint(g->tape, 1);
-    x = block(g, mae_nn_transformer_block, x, first_param, i, num_heads);
+    x = block(g, whole_block, x, first_param, i, num_heads);
   }
   mae_tape_checkpoint(g->tape, 0);
   return x;
@@ -137,7 +144,7 @@ static mae_var block_outputs(mae_graph *g, const mae_graph_outputs *o,
   const int32_t first = mae_param_blocks(c), heads = c->num_heads;
   mae_var next = x;
   if (!deepest || !o->attention)
-    next = block(g, mae_nn_transformer_block, x, first, i, heads);
+    next = block(g, whole_block, x, first, i, heads);
   if (!is_wanted(o, i)) return next;
   mae_var wanted = next;
   if (o->attention)

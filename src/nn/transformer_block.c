@@ -19,19 +19,32 @@ mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
   return out;
 }
 
+/* residual + scale (x w^T + b); scale NULL: 1. */
+static mae_var add_branch(mae_tape *tape, mae_var x, const mae_var *weight_bias,
+                          const mae_var *scale, mae_var residual) {
+  const mae_var w = weight_bias[0], b = weight_bias[1];
+  mae_var out = {MAE_NO_VAR};
+  if (!scale) {
+    mae_tape_linear_add(tape, x, w, b, residual, &out);
+    return out;
+  }
+  mae_tape_linear(tape, x, w, b, MAE_ACTIVATION_NONE, &out);
+  mae_tape_drop_path_add(tape, out, *scale, residual, &out);
+  return out;
+}
+
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
-                                 int32_t num_heads, float eps) {
+                                 int32_t num_heads, float eps,
+                                 const mae_var *drop_path) {
   const mae_var *p = params;
-  mae_var a = {MAE_NO_VAR}, h = {MAE_NO_VAR}, out = {MAE_NO_VAR};
+  mae_var a = {MAE_NO_VAR}, h;
   mae_tape_attention(tape, qkv(tape, x, p, eps), num_heads, &a);
-  mae_tape_linear_add(tape, a, p[MAE_BLOCK_PROJ_WEIGHT],
-                      p[MAE_BLOCK_PROJ_BIAS], x, &h);
+  h = add_branch(tape, a, p + MAE_BLOCK_PROJ_WEIGHT, drop_path, x);
   mae_tape_layer_norm(tape, h, p[MAE_BLOCK_NORM2_WEIGHT],
                       p[MAE_BLOCK_NORM2_BIAS], eps, &a);
   mae_tape_linear(tape, a, p[MAE_BLOCK_FC1_WEIGHT], p[MAE_BLOCK_FC1_BIAS],
                   MAE_ACTIVATION_GELU, &a);
-  mae_tape_linear_add(tape, a, p[MAE_BLOCK_FC2_WEIGHT], p[MAE_BLOCK_FC2_BIAS],
-                      h, &out);
-  return out;
+  return add_branch(tape, a, p + MAE_BLOCK_FC2_WEIGHT,
+                    drop_path ? drop_path + 1 : NULL, h);
 }

@@ -22,10 +22,12 @@ enum {
 };
 
 /* x + proj(attention(norm1(x))), then that + fc2(gelu(fc1(norm2(that)))); x
- * [B, T, D].  A failure marks the tape. */
+ * [B, T, D].  drop_path, two variables [B], scales what each of the two adds
+ * (stochastic depth); NULL adds it as it is.  A failure marks the tape. */
 mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
-                                 int32_t num_heads, float layer_norm_eps);
+                                 int32_t num_heads, float layer_norm_eps,
+                                 const mae_var *drop_path);
 /* The attention weights of that block, [B, num_heads, T, T]; forward only. */
 mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
