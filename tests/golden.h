@@ -62,6 +62,23 @@ static inline mae_context *make_context(int32_t threads, mae_isa isa) {
   return context;
 }
 
+/* Instruction sets, of which this processor has the first isa_count(). */
+static const mae_isa isas[] = {MAE_ISA_PORTABLE, MAE_ISA_AVX2, MAE_ISA_AVX512};
+
+static inline int isa_count(void) {
+  int n = 1;
+  for (; n < 3; n++) {
+    mae_context_options o;
+    mae_context *context = NULL;
+    mae_context_options_init(&o, sizeof o);
+    o.threads = 1;
+    o.isa = isas[n];
+    if (mae_context_create(&o, &context) != MAE_OK) break;
+    mae_context_destroy(context);
+  }
+  return n;
+}
+
 /* A small model of 16 patches for tests that need no golden numbers. */
 static inline mae_config small_config(void) {
   mae_config c;

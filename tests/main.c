@@ -19,6 +19,7 @@ int main(void) {
   srunner_add_suite(runner, augment_suite());
   srunner_add_suite(runner, model_suite());
   srunner_add_suite(runner, parity_suite());
+  srunner_add_suite(runner, finetune_parity_suite());
   srunner_add_suite(runner, session_suite());
   srunner_add_suite(runner, features_suite());
   srunner_add_suite(runner, trainer_suite());

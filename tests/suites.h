@@ -19,6 +19,7 @@ Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *augment_suite(void);     /* random crops and flips */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */
+Suite *finetune_parity_suite(void); /* classifiers, against PyTorch */
 Suite *session_suite(void);     /* features, forward, reconstruction */
 Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *trainer_suite(void);     /* training, resume, allocation */

@@ -15,8 +15,6 @@ typedef struct fixture {
   double mask_ratio;
 } fixture;
 
-static const mae_isa isas[] = {MAE_ISA_PORTABLE, MAE_ISA_AVX2, MAE_ISA_AVX512};
-
 /* Case i: a file, an instruction set and a thread count. */
 static fixture set_up(int i) {
   fixture f;
@@ -216,21 +214,6 @@ START_TEST(position_tables) {
   tear_down(&f);
 }
 END_TEST
-
-/* Instruction sets of this processor, portable first. */
-static int isa_count(void) {
-  int n = 1;
-  for (; n < 3; n++) {
-    mae_context_options o;
-    mae_context *context = NULL;
-    mae_context_options_init(&o, sizeof o);
-    o.threads = 1;
-    o.isa = isas[n];
-    if (mae_context_create(&o, &context) != MAE_OK) break;
-    mae_context_destroy(context);
-  }
-  return n;
-}
 
 Suite *parity_suite(void) {
   Suite *suite = suite_create("parity");

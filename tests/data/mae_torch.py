@@ -53,9 +53,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
-    def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x, drop_path=(1, 1)):
+        """drop_path: what each branch is multiplied by, for an image each."""
+        x = x + drop_path[0] * self.attn(self.norm1(x))
+        return x + drop_path[1] * self.mlp(self.norm2(x))
 
 
 class PatchEmbed(nn.Module):
@@ -159,6 +160,62 @@ class Mae(nn.Module):
         mask = mask[..., None]
         patches = self.patchify(images) * (1 - mask) + (pred * std + mean) * mask
         return self.unpatchify(patches)
+
+
+class Classifier(nn.Module):
+    """The ViT of the official fine-tuning: no mask, positions are trained."""
+
+    def __init__(self, image_height=224, image_width=224, patch_size=16, in_chans=3,
+                 embed_dim=768, depth=12, num_heads=12, mlp_ratio=4, num_classes=1000,
+                 global_pool=1):
+        super().__init__()
+        rows, columns = image_height // patch_size, image_width // patch_size
+        self.global_pool = global_pool
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.pos_embed = nn.Parameter(position_table(rows, columns, embed_dim))
+        self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
+        self.blocks = nn.ModuleList(
+            Block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        if global_pool:
+            self.fc_norm = norm
+        else:
+            self.norm = norm
+        self.head = nn.Linear(embed_dim, num_classes)
+
+    def forward(self, images, drop_path=None):
+        """Logits.  drop_path [2 * depth, B]: the scales of all branches."""
+        x = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        for i, block in enumerate(self.blocks):
+            x = block(x) if drop_path is None else block(
+                x, drop_path[2 * i:2 * i + 2, :, None, None])
+        x = self.fc_norm(x[:, 1:].mean(1)) if self.global_pool else self.norm(x)[:, 0]
+        return self.head(x)
+
+
+def smoothed(labels, classes, smoothing):
+    """Targets with the same mass on every class beside the label's own."""
+    targets = torch.full((len(labels), classes), smoothing / classes)
+    return targets + F.one_hot(labels, classes) * (1 - smoothing)
+
+
+def cross_entropy(logits, targets):
+    return -(targets * logits.log_softmax(1)).sum(1).mean()
+
+
+def layer_groups(model, weight_decay, layer_decay):
+    """The official layer-wise rates: groups with an lr_scale, the trained
+    parameters alone; no decay on vectors, the class token and positions."""
+    depth = len(model.blocks)
+
+    def layer(name):
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        return 0 if name.startswith(("cls_token", "pos_embed", "patch_embed")) else depth + 1
+    return [{"params": [p], "lr_scale": layer_decay ** (depth + 1 - layer(n)),
+             "weight_decay": 0.0 if p.ndim == 1 or n in ("cls_token", "pos_embed")
+             else weight_decay} for n, p in model.named_parameters() if p.requires_grad]
 
 
 def adamw(model, lr, **options):
