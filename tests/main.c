@@ -22,6 +22,7 @@ int main(void) {
   srunner_add_suite(runner, finetune_parity_suite());
   srunner_add_suite(runner, session_suite());
   srunner_add_suite(runner, features_suite());
+  srunner_add_suite(runner, classifier_suite());
   srunner_add_suite(runner, trainer_suite());
   srunner_add_suite(runner, fit_suite());
   srunner_add_suite(runner, plan_suite());

@@ -22,6 +22,7 @@ Suite *parity_suite(void);      /* against the PyTorch reference */
 Suite *finetune_parity_suite(void); /* classifiers, against PyTorch */
 Suite *session_suite(void);     /* features, forward, reconstruction */
 Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
+Suite *classifier_suite(void);  /* classifiers and their graph */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */

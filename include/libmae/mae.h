@@ -318,8 +318,8 @@ typedef struct mae_config {
   int32_t global_pool;   /* 1: as official fine-tuning with global pooling has
                             it, tokens are not normalised; "fc_norm" does that
                             to the mean of the patch tokens.  Default 0 */
-  int32_t num_classes;   /* rows of "head.weight"; 0 (default): no head.  Heads
-                            are kept and saved, not applied */
+  int32_t num_classes;   /* rows of "head.weight"; 0 (default): no head.  A
+                            model with one is a classifier */
 } mae_config;
 
 /* preset: "vit_b16", "vit_l16" or "vit_h14", each at 224 x 224 RGB with the
@@ -337,6 +337,19 @@ typedef struct mae_model mae_model;
 /* New weights, initialised as the official code does, a function of seed. */
 MAE_API mae_status mae_model_create(const mae_config *config, uint64_t seed,
                                     mae_model **model);
+/* A classifier for num_classes (at least 1) classes, to be fine-tuned: the
+ * encoder of a model, which may have a decoder or another head, copied, and a
+ * new head, its weight normal with a deviation of 2e-5, a function of seed, its
+ * bias 0 (official main_finetune).  What goes through the head is the class
+ * token after the encoder's last norm, or with global_pool = 1 the mean of the
+ * patch tokens after a norm of its own, "fc_norm", which starts as ones and
+ * zeros unless the encoder has one (and likewise "norm", when only fc_norm is
+ * there).  Position table and normalisation of images go with the encoder,
+ * class names do not.  The encoder stays as it is and may be destroyed. */
+MAE_API mae_status mae_model_classifier(const mae_model *encoder,
+                                        int32_t num_classes,
+                                        int32_t global_pool, uint64_t seed,
+                                        mae_model **model);
 MAE_API void mae_model_destroy(mae_model *model);
 /* config->struct_size tells how much of it to fill (mae_config_init). */
 MAE_API mae_status mae_model_config(const mae_model *model, mae_config *config);

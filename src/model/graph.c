@@ -1,4 +1,4 @@
-#include "model/graph.h"
+#include "model/graph_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +7,6 @@
 #include "nn/masking.h"
 #include "nn/patch_embed.h"
 
-/* Recording failures mark the tape and are reported by its plan, so the
- * functions below go on regardless and return variables alone. */
-
 /* The parameter on the tape, put there at its first use: what a graph does not
  * use costs it nothing. */
 static mae_var param(mae_graph *g, int32_t i) {
@@ -17,7 +14,8 @@ static mae_var param(mae_graph *g, int32_t i) {
   const mae_param *p = &g->model->params[i];
   const mae_tensor *value = &p->value;
   if (g->measured) {
-    mae_tape_shape(g->tape, value, mae_param_trainable(p), &g->params[i]);
+    bool trained = g->grads ? g->grads[i] != NULL : mae_param_trainable(p);
+    mae_tape_shape(g->tape, value, trained, &g->params[i]);
     return g->params[i];
   }
   mae_tensor grad = *value;
@@ -30,50 +28,41 @@ static float eps(const mae_graph *g) {
   return (float)g->model->config.layer_norm_eps;
 }
 
-typedef mae_var (*on_block)(mae_tape *tape, mae_var x,
-                            const mae_var params[MAE_BLOCK_PARAMS],
-                            int32_t num_heads, float eps);
-
-static mae_var whole_block(mae_tape *tape, mae_var x,
-                           const mae_var params[MAE_BLOCK_PARAMS],
-                           int32_t num_heads, float layer_norm_eps) {
-  return mae_nn_transformer_block(tape, x, params, num_heads, layer_norm_eps,
-                                  NULL);
-}
-
-/* Do this with block i of those that begin at a parameter. */
-static mae_var block(mae_graph *g, on_block what, mae_var x,
-                     int32_t first_param, int32_t i, int32_t num_heads) {
-  mae_var p[MAE_BLOCK_PARAMS];
+/* The parameters of block i of those that begin at first_param. */
+static void block_params(mae_graph *g, int32_t first_param, int32_t i,
+                         mae_var params[MAE_BLOCK_PARAMS]) {
   for (int32_t k = 0; k < MAE_BLOCK_PARAMS; k++)
-    p[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
-  return what(g->tape, x, p, num_heads, eps(g));
+    params[k] = param(g, first_param + i * MAE_BLOCK_PARAMS + k);
 }
 
-static mae_var blocks(mae_graph *g, mae_var x, int32_t first_param,
-                      int32_t depth, int32_t num_heads) {
+mae_var mae_graph_blocks(mae_graph *g, mae_var x, int32_t first_param,
+                         int32_t depth, int32_t num_heads,
+                         const mae_var *drop_scales) {
+  mae_var p[MAE_BLOCK_PARAMS];
   for (int32_t i = 0; i < depth; i++) {
     if (g->recompute) mae_tape_checkpoint(g->tape, 1);
-    x = block(g, whole_block, x, first_param, i, num_heads);
+    block_params(g, first_param, i, p);
+    x = mae_nn_transformer_block(g->tape, x, p, num_heads, eps(g),
+                                 drop_scales ? drop_scales + 2 * i : NULL);
   }
   mae_tape_checkpoint(g->tape, 0);
   return x;
 }
 
-static mae_var norm(mae_graph *g, mae_var x, int32_t weight) {
+mae_var mae_graph_norm(mae_graph *g, mae_var x, int32_t weight) {
   mae_tape_layer_norm(g->tape, x, param(g, weight), param(g, weight + 1),
                       eps(g), &x);
   return x;
 }
 
-static mae_var linear(mae_graph *g, mae_var x, int32_t weight) {
+mae_var mae_graph_linear(mae_graph *g, mae_var x, int32_t weight) {
   mae_tape_linear(g->tape, x, param(g, weight), param(g, weight + 1),
                   MAE_ACTIVATION_NONE, &x);
   return x;
 }
 
 /* Official forward_encoder on the kept patches alone, up to the blocks. */
-static mae_var embed(mae_graph *g) {
+mae_var mae_graph_embed(mae_graph *g) {
   const mae_config *c = &g->model->config;
   mae_var x = mae_nn_patch_embed(g->tape, g->images, c->patch_size,
                                  param(g, mae_param_patch_embed(c)),
@@ -86,8 +75,9 @@ static mae_var embed(mae_graph *g) {
 
 static mae_var encode(mae_graph *g) {
   const mae_config *c = &g->model->config;
-  mae_var x = blocks(g, embed(g), mae_param_blocks(c), c->depth, c->num_heads);
-  return norm(g, x, mae_param_norm(c));
+  mae_var x = mae_graph_blocks(g, mae_graph_embed(g), mae_param_blocks(c),
+                               c->depth, c->num_heads, NULL);
+  return mae_graph_norm(g, x, mae_param_norm(c));
 }
 
 /* Official forward_decoder.  The class token goes through the blocks and is
@@ -95,38 +85,45 @@ static mae_var encode(mae_graph *g) {
 static mae_var decode(mae_graph *g, mae_var latent) {
   const mae_config *c = &g->model->config;
   const mae_index all = {MAE_NO_VAR};
-  mae_var x = linear(g, latent, mae_param_decoder_embed(c));
+  mae_var x = mae_graph_linear(g, latent, mae_param_decoder_embed(c));
   mae_tape_unshuffle_tokens(g->tape, x, param(g, MAE_PARAM_MASK_TOKEN),
                             g->restore, &x);
   mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_DECODER_POS_EMBED), all,
                         &x);
-  x = blocks(g, x, mae_param_decoder_blocks(c), c->decoder_depth,
-             c->decoder_num_heads);
+  x = mae_graph_blocks(g, x, mae_param_decoder_blocks(c), c->decoder_depth,
+                       c->decoder_num_heads, NULL);
   mae_tape_gather_tokens(g->tape, x, g->patches, &x);
-  x = norm(g, x, mae_param_decoder_norm(c));
-  return linear(g, x, mae_param_decoder_pred(c));
+  x = mae_graph_norm(g, x, mae_param_decoder_norm(c));
+  return mae_graph_linear(g, x, mae_param_decoder_pred(c));
 }
 
 static size_t keys_bytes(const mae_config *c) {
   return (size_t)mae_config_patches(c) * sizeof(uint64_t);
 }
 
-/* What the caller has set of the graph stays. */
-static mae_status begin(mae_context *context, const mae_model *model,
-                        int64_t batch, int64_t kept, mae_graph *g) {
+mae_status mae_graph_begin(mae_context *context, const mae_model *model,
+                           int64_t batch, mae_graph *g) {
   const mae_config *c = &model->config;
   const int64_t image[] = {batch, c->in_chans, c->image_height, c->image_width};
   g->model = model;
   g->batch = batch;
-  g->kept = kept;
-  g->restore.id = MAE_NO_VAR;
+  g->keep.id = g->restore.id = MAE_NO_VAR;
   g->params = mae_calloc((size_t)model->n_params, sizeof *g->params);
-  g->keys = mae_calloc(1, keys_bytes(c));
-  if (!g->params || !g->keys) return MAE_ERROR_OUT_OF_MEMORY;
+  if (!g->params) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++)
     g->params[i].id = MAE_NO_VAR;
   MAE_TRY(mae_tape_create(context, &g->tape));
   mae_tape_input(g->tape, 4, image, 0, &g->images);
+  return MAE_OK;
+}
+
+/* A graph that sees `kept` patches of each image, by mae_graph_mask. */
+static mae_status begin(mae_context *context, const mae_model *model,
+                        int64_t batch, int64_t kept, mae_graph *g) {
+  MAE_TRY(mae_graph_begin(context, model, batch, g));
+  g->kept = kept;
+  g->keys = mae_calloc(1, keys_bytes(&model->config));
+  if (!g->keys) return MAE_ERROR_OUT_OF_MEMORY;
   mae_tape_index(g->tape, batch, kept, &g->keep);
   return MAE_OK;
 }
@@ -142,15 +139,18 @@ static mae_var block_outputs(mae_graph *g, const mae_graph_outputs *o,
                              mae_var x, int32_t i, bool deepest) {
   const mae_config *c = &g->model->config;
   const int32_t first = mae_param_blocks(c), heads = c->num_heads;
-  mae_var next = x;
+  mae_var next = x, p[MAE_BLOCK_PARAMS];
+  block_params(g, first, i, p);
   if (!deepest || !o->attention)
-    next = block(g, whole_block, x, first, i, heads);
+    next = mae_nn_transformer_block(g->tape, x, p, heads, eps(g), NULL);
   if (!is_wanted(o, i)) return next;
   mae_var wanted = next;
   if (o->attention)
-    wanted = block(g, mae_nn_attention_weights, x, first, i, heads);
+    wanted = mae_nn_attention_weights(g->tape, x, p, heads, eps(g));
+  else if (o->logits)
+    wanted = mae_graph_classify(g, next);
   else if (o->final_norm && !c->global_pool)
-    wanted = norm(g, next, mae_param_norm(c));
+    wanted = mae_graph_norm(g, next, mae_param_norm(c));
   mae_tape_keep(g->tape, wanted);
   for (int32_t k = 0; k < o->count; k++)
     if (o->blocks[k] == i) g->features[k] = wanted;
@@ -166,7 +166,7 @@ static mae_status record_features(mae_context *context, const mae_model *model,
   int32_t deepest = 0;
   for (int32_t k = 0; k < o->count; k++)
     if (o->blocks[k] > deepest) deepest = o->blocks[k];
-  mae_var x = embed(g);
+  mae_var x = mae_graph_embed(g);
   for (int32_t i = 0; i <= deepest; i++) 
     x = block_outputs(g, o, x, i, i == deepest);
   return mae_tape_plan(g->tape, (mae_var){MAE_NO_VAR});
@@ -230,10 +230,10 @@ mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
   return status;
 }
 
-static mae_status measure(mae_graph *g, mae_graph_cost *cost) {
+mae_status mae_graph_measure_tape(mae_graph *g, mae_graph_cost *cost) {
   mae_graph_cost c = {.bytes = 0};
   MAE_TRY(mae_tape_measure(g->tape, g->loss, &c.bytes));
-  c.bytes += mae_align(keys_bytes(&g->model->config));
+  if (g->keys) c.bytes += mae_align(keys_bytes(&g->model->config));
   c.encoder_flops = mae_tape_forward_flops(g->tape, 0, g->encoder_ops);
   c.decoder_flops = mae_tape_forward_flops(g->tape, g->encoder_ops,
                                            mae_tape_num_ops(g->tape));
@@ -247,7 +247,7 @@ mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              mae_graph_cost *cost) {
   mae_graph g = {.recompute = recompute, .measured = true};
   mae_status status = record_loss(context, model, batch, kept, &g);
-  if (status == MAE_OK) status = measure(&g, cost);
+  if (status == MAE_OK) status = mae_graph_measure_tape(&g, cost);
   mae_graph_destroy(&g);
   return status;
 }
@@ -257,6 +257,7 @@ void mae_graph_destroy(mae_graph *graph) {
   free(graph->params);
   free(graph->keys);
   free(graph->features);
+  free(graph->drop_scales);
   *graph = (mae_graph){0};
 }
 

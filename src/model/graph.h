@@ -1,4 +1,5 @@
-/* The MAE on a tape: encoder, decoder and loss for one batch size. */
+/* Models on a tape, for one batch size: the MAE with encoder, decoder and loss,
+ * and the classifier. */
 #ifndef MAE_MODEL_GRAPH_H
 #define MAE_MODEL_GRAPH_H
 
@@ -17,6 +18,8 @@ typedef struct mae_graph {
   mae_var *features;       /* one for each block asked for */
   mae_var pred;            /* [B, L, p*p*C] */
   mae_var loss;            /* [1] */
+  mae_var logits, target;  /* of a classifier: [B, num_classes] each */
+  mae_var *drop_scales;    /* of a classifier, see its options; or NULL */
   uint64_t *keys; /* scratch for the masks */
   bool recompute;       /* each block is a segment, mae_tape_checkpoint */
   bool measured;        /* the parameters have no data */
@@ -28,10 +31,11 @@ typedef struct mae_graph_outputs {
   int32_t count;
   bool final_norm; /* tokens through the encoder's last norm, if it has one */
   bool attention;  /* the blocks' attention weights, not their tokens */
+  bool logits; /* the last block's tokens pooled and through the head */
 } mae_graph_outputs;
 
 /* The encoder as deep as is needed: graph->features[i], after block i of the
- * list, is [B, 1+K, D], or [B, num_heads, 1+K, 1+K]. */
+ * list, is [B, 1+K, D], or [B, num_heads, 1+K, 1+K], or [B, num_classes]. */
 mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,
@@ -55,10 +59,36 @@ typedef struct mae_graph_cost {
 mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              int64_t batch, int64_t kept, bool recompute,
                              mae_graph_cost *cost);
+
+typedef struct mae_classifier_graph_options {
+  /* One array per parameter, where its gradient goes, or NULL: frozen; they
+   * must outlive the graph.  Blocks before the first trained one run forward
+   * alone.  grads NULL: nothing is trained, the graph runs forward only. */
+  float *const *grads;
+  bool recompute; /* keep only what goes into each block */
+  bool drop_path; /* record drop_scales: 2 * depth inputs [B], for each block
+                     that of its attention and that of its MLP, which the
+                     branches are scaled by.  Ones until the caller writes */
+} mae_classifier_graph_options;
+
+/* All patches in order, the encoder, pooling, norm and head, and the mean
+ * cross-entropy to graph->target, [B, num_classes] rows of probabilities that
+ * the caller fills in: graph->logits and graph->loss, both kept.  The images
+ * go to mae_graph_images.  MAE_ERROR_STATE: the model has no head. */
+mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
+                                int64_t batch,
+                                const mae_classifier_graph_options *options,
+                                mae_graph *graph);
+/* What that would take; of options->grads, which must not be NULL, only which
+ * are NULL counts.  The head's operations are among the encoder's. */
+mae_status mae_graph_measure_classifier(
+    mae_context *context, const mae_model *model, int64_t batch,
+    const mae_classifier_graph_options *options, mae_graph_cost *cost);
+
 /* Fine on a zeroed graph. */
 void mae_graph_destroy(mae_graph *graph);
 
-/* Set the inputs: images [B, C, H, W], noise [B, L]. */
+/* Set the inputs of a masked graph: images [B, C, H, W], noise [B, L]. */
 void mae_graph_fill(mae_graph *graph, const float *images, const float *noise);
 /* Its halves: where the images go, and the masks. */
 float *mae_graph_images(mae_graph *graph);

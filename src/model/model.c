@@ -24,6 +24,8 @@ int32_t mae_param_norm(const mae_config *c) {
   return mae_param_blocks(c) + c->depth * MAE_BLOCK_PARAMS;
 }
 
+int32_t mae_param_head(const mae_config *c) { return mae_param_norm(c) + 2; }
+
 int32_t mae_param_decoder_embed(const mae_config *c) {
   return mae_param_norm(c) + 2;
 }
@@ -57,6 +59,12 @@ static void add_linear(mae_model *model, const char *prefix, const char *name,
   snprintf(full, sizeof full, "%s%s", prefix, name);
   add(model, MAE_INIT_XAVIER, full, ".weight", 2, (int64_t[]){out, in});
   add(model, MAE_INIT_ZEROS, full, ".bias", 1, &out);
+}
+
+/* Official main_finetune cuts that normal at 2, which no value reaches. */
+static void add_head(mae_model *model, int64_t classes, int64_t width) {
+  add(model, MAE_INIT_HEAD, "", "head.weight", 2, (int64_t[]){classes, width});
+  add(model, MAE_INIT_ZEROS, "", "head.bias", 1, &classes);
 }
 
 static void add_norm(mae_model *model, const char *prefix, const char *name,
@@ -109,7 +117,7 @@ static void add_all(mae_model *model) {
   add_blocks(model, "blocks", c->depth, width);
   add_norm(model, "", c->global_pool ? "fc_norm" : "norm", width);
   if (mae_config_has_decoder(c)) add_decoder(model);
-  if (c->num_classes) add_linear(model, "", "head", c->num_classes, width);
+  if (c->num_classes) add_head(model, c->num_classes, width);
 }
 
 /* ----------------------------------------------------------- creation --- */
@@ -198,7 +206,7 @@ static void fill_normal(mae_tensor *t, uint64_t seed, uint64_t stream,
 }
 
 /* Parameter i draws from stream i, so no two share numbers. */
-static void initialise(mae_model *model, int32_t i, uint64_t seed) {
+void mae_model_initialise(mae_model *model, int32_t i, uint64_t seed) {
   const mae_config *c = &model->config;
   mae_param *p = &model->params[i];
   mae_tensor *t = &p->value;
@@ -217,6 +225,7 @@ static void initialise(mae_model *model, int32_t i, uint64_t seed) {
                    1 / sqrt((double)mae_config_patch_values(c)));
       break;
     case MAE_INIT_TOKEN: fill_normal(t, seed, (uint64_t)i, 0.02f); break;
+    case MAE_INIT_HEAD: fill_normal(t, seed, (uint64_t)i, 2e-5f); break;
     case MAE_INIT_POSITIONS:
       mae_position_table(c->image_height / c->patch_size,
                          c->image_width / c->patch_size, t->shape[2], t->data);
@@ -237,7 +246,8 @@ mae_status mae_model_create(const mae_config *config, uint64_t seed,
     mae_model_destroy(model);
     return status;
   }
-  for (int32_t i = 0; i < model->n_params; i++) initialise(model, i, seed);
+  for (int32_t i = 0; i < model->n_params; i++)
+    mae_model_initialise(model, i, seed);
   *out = model;
   return MAE_OK;
 }

@@ -12,6 +12,7 @@ typedef enum mae_init {
   MAE_INIT_XAVIER,    /* uniform, fans of the weight seen as a matrix */
   MAE_INIT_CONV_BIAS, /* uniform within 1 / sqrt(fan in): Conv2d's default */
   MAE_INIT_TOKEN,     /* normal, std 0.02 */
+  MAE_INIT_HEAD,      /* normal, std 2e-5 */
   MAE_INIT_POSITIONS  /* the fixed sin-cos table; not trained */
 } mae_init;
 
@@ -44,6 +45,7 @@ int32_t mae_param_patch_embed(const mae_config *config); /* weight, bias */
 int32_t mae_param_blocks(const mae_config *config);
 /* weight, bias of "norm", or with global_pool of "fc_norm" */
 int32_t mae_param_norm(const mae_config *config);
+int32_t mae_param_head(const mae_config *config); /* weight, bias */
 int32_t mae_param_decoder_embed(const mae_config *config); /* weight, bias */
 int32_t mae_param_decoder_blocks(const mae_config *config);
 int32_t mae_param_decoder_norm(const mae_config *config); /* weight, bias */
@@ -62,6 +64,8 @@ mae_status mae_model_view(const mae_model *model, int32_t image_height,
 mae_status mae_model_describe(const mae_config *config, mae_model **model);
 /* Zeros for every parameter that has no data. */
 mae_status mae_model_allocate(mae_model *model);
+/* The values that parameter i of a new model has; it is zero before. */
+void mae_model_initialise(mae_model *model, int32_t i, uint64_t seed);
 
 /* Bytes of the block that mae_model_shadow makes. */
 size_t mae_model_shadow_bytes(const mae_model *model,
