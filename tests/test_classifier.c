@@ -1,4 +1,5 @@
 /* Classifiers: made of encoders, and their graph. */
+#include "base/half.h"
 #include "golden.h"
 #include "model/graph.h"
 #include "suites.h"
@@ -224,18 +225,23 @@ static const struct {
               {"hf_classifier", "hf_classifier"}};
 enum { OTHERS = sizeof others / sizeof *others };
 
-/* Fine-tuned models of others give their logits. */
-START_TEST(parity) {
-  char path[128], name[64];
-  mae_model *model;
-  mae_safetensors *file;
-  snprintf(path, sizeof path, "tests/data/import/%s", others[_i].file);
+static void load_other(int i, mae_model **model, mae_safetensors **file) {
+  char path[128];
   mae_load_options options;
   mae_load_options_init(&options, sizeof options);
   options.num_heads = 2;
-  ASSERT_OK(mae_model_import(path, &options, &model, NULL));
-  ASSERT_OK(mae_safetensors_open("tests/data/import/expected.safetensors",
-                                 &file));
+  snprintf(path, sizeof path, "tests/data/import/%s", others[i].file);
+  ASSERT_OK(mae_model_import(path, &options, model, NULL));
+  ASSERT_OK(
+      mae_safetensors_open("tests/data/import/expected.safetensors", file));
+}
+
+/* Fine-tuned models of others give their logits. */
+START_TEST(parity) {
+  char name[64];
+  mae_model *model;
+  mae_safetensors *file;
+  load_other(_i, &model, &file);
   snprintf(name, sizeof name, "%s.logits", others[_i].name);
   mae_tensor *images = golden(file, "images"), *want = golden(file, name);
   const int64_t n = want->shape[0], classes = want->shape[1];
@@ -257,6 +263,112 @@ START_TEST(parity) {
   mae_tensor_destroy(want);
   mae_safetensors_close(file);
   mae_model_destroy(model);
+}
+END_TEST
+
+/* The same through sessions, in both modes, cut into passes. */
+START_TEST(session_parity) {
+  char name[64];
+  mae_model *model;
+  mae_safetensors *file;
+  load_other(_i % OTHERS, &model, &file);
+  snprintf(name, sizeof name, "%s.logits", others[_i % OTHERS].name);
+  mae_tensor *images = golden(file, "images"), *want = golden(file, name);
+  mae_context *context = make_context(2, MAE_ISA_AUTO);
+  mae_session_options o;
+  mae_session_options_init(&o, sizeof o);
+  o.features = MAE_FEATURES_LOGITS;
+  o.mode = (mae_mode)(_i / OTHERS);
+  o.batch_size = _i % 2 + 1;
+  o.block = _i % 3 ? -1 : 1; /* both are the last */
+  mae_session *s;
+  ASSERT_OK(mae_session_create(context, model, &o, &s));
+  ck_assert_int_eq(mae_session_feature_size(s), want->shape[1]);
+  const int64_t n = mae_tensor_size(want);
+  float *got = malloc((size_t)n * sizeof *got);
+  ASSERT_OK(mae_session_features(s, images->data, want->shape[0], NULL, got));
+  double error = relative_error(got, want->data, n);
+  ck_assert_msg(error < 1e-5, "relative error %g", error);
+  free(got);
+  mae_session_destroy(s);
+  mae_context_destroy(context);
+  mae_tensor_destroy(images);
+  mae_tensor_destroy(want);
+  mae_safetensors_close(file);
+  mae_model_destroy(model);
+}
+END_TEST
+
+/* Bytes in, halves out, at another image size, with patches left out. */
+START_TEST(session_options) {
+  fixture f = set_up(_i);
+  uint8_t pixels[20 * 30];
+  for (size_t i = 0; i < sizeof pixels; i++)
+    pixels[i] = (uint8_t)(i * 37 % 251);
+  const mae_image picture = {.data = pixels, .width = 30, .height = 20,
+                             .channels = 1};
+  mae_session_options o;
+  mae_session_options_init(&o, sizeof o);
+  o.features = MAE_FEATURES_LOGITS;
+  o.image_height = 24;
+  o.feature_mask_ratio = 0.5;
+  o.image_width = 32;
+  mae_session *s;
+  ASSERT_OK(mae_session_create(f.context, f.model, &o, &s));
+  float full[CLASSES], from_floats[CLASSES], image[24 * 32];
+  ASSERT_OK(mae_features_u8(s, &picture, 1, full));
+  ASSERT_OK(mae_session_preprocess(s, &picture, image));
+  ASSERT_OK(mae_session_features(s, image, 1, NULL, from_floats));
+  ck_assert_mem_eq(full, from_floats, sizeof full);
+  mae_session_destroy(s);
+  o.dtype = MAE_DTYPE_F16;
+  uint16_t half[CLASSES];
+  ASSERT_OK(mae_session_create(f.context, f.model, &o, &s));
+  ASSERT_OK(mae_features_u8(s, &picture, 1, half));
+  for (int i = 0; i < CLASSES; i++)
+    ck_assert_uint_eq(half[i], mae_to_f16(full[i]));
+  mae_session_destroy(s);
+  /* By hand: pooled tokens of the same patches, normed, through the head. */
+  o.dtype = MAE_DTYPE_F32;
+  o.features = _i ? MAE_FEATURES_MEAN : MAE_FEATURES_CLASS_TOKEN;
+  const int64_t width = f.model->config.embed_dim;
+  float pooled[64];
+  ASSERT_OK(mae_session_create(f.context, f.model, &o, &s));
+  ASSERT_OK(mae_features_u8(s, &picture, 1, pooled));
+  mae_session_destroy(s);
+  const mae_tensor *weight = mae_model_find(f.model, "head.weight");
+  for (int c = 0; c < CLASSES; c++) {
+    double sum = mae_model_find(f.model, "head.bias")->data[c];
+    for (int64_t i = 0; i < width; i++)
+      sum += (double)weight->data[c * width + i] * pooled[i];
+    ck_assert_double_eq_tol(full[c], sum, 1e-5);
+  }
+  tear_down(&f);
+}
+END_TEST
+
+START_TEST(session_refusals) {
+  fixture f = set_up(0);
+  mae_model *headless = small_model(1);
+  const int32_t twice[] = {-1, -1};
+  mae_session *s = NULL;
+  mae_session_options o, bad;
+  mae_session_options_init(&o, sizeof o);
+  o.features = MAE_FEATURES_LOGITS;
+  ASSERT_FAILS(mae_session_create(f.context, headless, &o, &s),
+               MAE_ERROR_STATE, "no head");
+#define REFUSED(change, word)                               \
+  bad = o, change;                                          \
+  ASSERT_FAILS(mae_session_create(f.context, f.model, &bad, &s), \
+               MAE_ERROR_INVALID_ARGUMENT, word)
+  REFUSED(bad.l2_normalize = 1, "l2_normalize");
+  REFUSED(bad.final_norm = 0, "final_norm");
+  REFUSED(bad.block = 0, "last block");
+  REFUSED((bad.blocks = twice, bad.num_blocks = 2), "last block");
+  REFUSED(bad.features = (mae_features)5, "features");
+  ck_assert_ptr_null(s);
+  mae_model_destroy(headless);
+  tear_down(&f);
 }
 END_TEST
 
@@ -400,6 +512,9 @@ Suite *classifier_suite(void) {
   tcase_add_test(tc, of_a_classifier);
   tcase_add_test(tc, refusals);
   tcase_add_loop_test(tc, parity, 0, OTHERS);
+  tcase_add_loop_test(tc, session_parity, 0, 2 * OTHERS);
+  tcase_add_loop_test(tc, session_options, 0, 2);
+  tcase_add_test(tc, session_refusals);
   tcase_add_loop_test(tc, gradients, 0, 4);
   tcase_add_loop_test(tc, frozen, 0, 4);
   tcase_add_loop_test(tc, drop_path, 0, 2);

@@ -520,8 +520,14 @@ typedef enum mae_features {
   MAE_FEATURES_MEAN = 1,        /* [n, D], mean of the patch tokens */
   MAE_FEATURES_TOKENS = 2,      /* [n, 1+K, D], class token first; masked:
                                    visible patches in shuffled order */
-  MAE_FEATURES_ATTENTION = 3    /* [n, num_heads, 1+K, 1+K]: in each row what a
+  MAE_FEATURES_ATTENTION = 3,   /* [n, num_heads, 1+K, 1+K]: in each row what a
                                    token attends to, adding up to 1 */
+  MAE_FEATURES_LOGITS = 4       /* [n, num_classes]: a classifier's head on the
+                                   class token, or with global_pool on the mean
+                                   of the patch tokens; the largest is the class
+                                   told.  Of the last block alone, through the
+                                   norm, not l2_normalized.  MAE_ERROR_STATE: a
+                                   model without a head */
 } mae_features;
 
 typedef enum mae_mode {

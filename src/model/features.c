@@ -8,9 +8,11 @@
 
 /* One vector, or one head's row of attention weights. */
 static int64_t vector_size(const mae_session *s) {
-  return s->options.features == MAE_FEATURES_ATTENTION
-             ? 1 + s->feature_kept
-             : s->model->config.embed_dim;
+  switch (s->options.features) {
+    case MAE_FEATURES_ATTENTION: return 1 + s->feature_kept;
+    case MAE_FEATURES_LOGITS: return s->model->config.num_classes;
+    default: return s->model->config.embed_dim;
+  }
 }
 
 /* Vectors per image and block. */
@@ -82,7 +84,7 @@ static void put_block(const mae_session *s, mae_lane *lane, const mae_graph *g,
     int64_t at = ((begin + b) * s->options.num_blocks + k) * count;
     if (s->options.features == MAE_FEATURES_MEAN)
       put_vector(s, mean_of_patches(s, lane, x), out, at);
-    else /* the class token, or it and all that follow */
+    else /* the class token, it and all that follow, or the logits */
       for (int64_t i = 0; i < count; i++)
         put_vector(s, x + i * size, out, at + i);
   }
@@ -109,7 +111,8 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
         .blocks = s->blocks,
         .count = o->num_blocks,
         .final_norm = o->final_norm,
-        .attention = o->features == MAE_FEATURES_ATTENTION};
+        .attention = o->features == MAE_FEATURES_ATTENTION,
+        .logits = o->features == MAE_FEATURES_LOGITS};
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_features(lane->context, s->model, count, s->feature_kept,
                                &outputs, g));

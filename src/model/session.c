@@ -42,11 +42,28 @@ static mae_status check_blocks(const mae_session_options *o, int32_t depth) {
   return MAE_OK;
 }
 
-static mae_status check(const mae_session_options *o, int32_t depth) {
+static mae_status check_logits(const mae_session_options *o,
+                               const mae_config *c) {
+  if (o->features != MAE_FEATURES_LOGITS) return MAE_OK;
+  if (!c->num_classes)
+    return mae_fail(MAE_ERROR_STATE, "no logits: the model has no head");
+  if (o->l2_normalize || !o->final_norm)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "logits go with neither l2_normalize = 1 nor final_norm = "
+                    "0");
+  if (o->num_blocks == 1 &&
+      (o->blocks[0] == -1 || o->blocks[0] == c->depth - 1))
+    return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                  "logits are of the last block, not of block %d",
+                  o->blocks[0]);
+}
+
+static mae_status check(const mae_session_options *o, const mae_config *c) {
   if (o->batch_size < 1 || o->batch_size > 65536)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "batch_size is %d",
                     o->batch_size);
-  MAE_TRY(check_choice("features", (int)o->features, MAE_FEATURES_ATTENTION));
+  MAE_TRY(check_choice("features", (int)o->features, MAE_FEATURES_LOGITS));
   MAE_TRY(check_choice("final_norm", o->final_norm, 1));
   MAE_TRY(check_choice("dtype", (int)o->dtype, MAE_DTYPE_F16));
   MAE_TRY(check_choice("l2_normalize", o->l2_normalize, 1));
@@ -54,7 +71,8 @@ static mae_status check(const mae_session_options *o, int32_t depth) {
   if (o->l2_normalize && o->features == MAE_FEATURES_ATTENTION)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "l2_normalize does not go with attention weights");
-  return check_blocks(o, depth);
+  MAE_TRY(check_blocks(o, c->depth));
+  return check_logits(o, c);
 }
 
 /* `block` is a list of one; no list is left in the options. */
@@ -67,7 +85,7 @@ static mae_status take_blocks(mae_session *s, const mae_config *c) {
     o->blocks = &o->block;
     o->num_blocks = 1;
   }
-  MAE_TRY(check(o, c->depth));
+  MAE_TRY(check(o, c));
   s->blocks = mae_calloc((size_t)o->num_blocks, sizeof *s->blocks);
   if (!s->blocks) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < o->num_blocks; i++)

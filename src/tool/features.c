@@ -33,7 +33,8 @@ static const char help[] =
     "      --output WHAT        class: the class token [N, D] (the default);\n"
     "                           mean: of the patch tokens [N, D];\n"
     "                           tokens: class token and patches [N, 1+L, D];\n"
-    "                           attention: [N, heads, 1+L, 1+L]\n"
+    "                           attention: [N, heads, 1+L, 1+L];\n"
+    "                           logits: of a classifier [N, classes]\n"
     "      --blocks I,J,...     after these blocks (0: the first, -1: the\n"
     "                           last, the default); several: [N, blocks, ...]\n"
     "      --no-final-norm      leave out the encoder's last norm\n"
@@ -100,11 +101,12 @@ static int index_of(const char *word, const char *const *words) {
 static int read_output(features_request *r, const char *value) {
   /* In the order of mae_features. */
   static const char *const words[] = {"class", "mean", "tokens", "attention",
-                                      NULL};
+                                      "logits", NULL};
   int i = index_of(value, words);
   if (i < 0)
-    return fail_usage("--output: '%s' is not class, mean, tokens or attention",
-                      value);
+    return fail_usage(
+        "--output: '%s' is not class, mean, tokens, attention or logits",
+        value);
   r->output = (mae_features)i;
   return TOOL_OK;
 }

@@ -63,7 +63,8 @@ static rows_layout layout_of(const features_request *r, const mae_config *c) {
     return l;
   }
   if (r->output == MAE_FEATURES_TOKENS) l.shape[l.ndim++] = tokens;
-  l.shape[l.ndim++] = c->embed_dim;
+  l.shape[l.ndim++] =
+      r->output == MAE_FEATURES_LOGITS ? c->num_classes : c->embed_dim;
   return l;
 }
 
