@@ -25,6 +25,7 @@ Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *classifier_suite(void);  /* classifiers and their graph */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
+Suite *mix_suite(void);         /* mixup and CutMix */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 Suite *communicator_suite(void); /* training by several ranks */
 
