@@ -938,6 +938,37 @@ MAE_API mae_status mae_trainer_resume_latest(mae_trainer *trainer,
                                              const char *folder, char *note,
                                              size_t note_size);
 
+/* --------------------------------------------------------- evaluation --- */
+
+/* How well a classifier does: hits, loss and confusions of the images added so
+ * far.  Belongs to one thread at a time; takes 8 * num_classes^2 bytes. */
+typedef struct mae_evaluation mae_evaluation;
+
+/* num_classes is 1 to 32768. */
+MAE_API mae_status mae_evaluation_create(int32_t num_classes,
+                                         mae_evaluation **evaluation);
+MAE_API void mae_evaluation_destroy(mae_evaluation *evaluation);
+
+/* logits [n, num_classes], labels [n] in 0 .. num_classes - 1; n may be 0.  Of
+ * equal logits the lower class comes first.  On failure nothing is counted.
+ * MAE_ERROR_NON_FINITE: a row with a NaN, or whose largest logit is infinite. */
+MAE_API mae_status mae_evaluation_add(mae_evaluation *evaluation,
+                                      const float *logits,
+                                      const int32_t *labels, int64_t n);
+
+/* Images added. */
+MAE_API int64_t mae_evaluation_count(const mae_evaluation *evaluation);
+/* Shares, 0 to 1, of images whose label comes first, or among the first five
+ * (with fewer classes: always); 0 before any is added. */
+MAE_API double mae_evaluation_top1(const mae_evaluation *evaluation);
+MAE_API double mae_evaluation_top5(const mae_evaluation *evaluation);
+/* Mean of -log softmax(logits)[label]; 0 before any is added. */
+MAE_API double mae_evaluation_loss(const mae_evaluation *evaluation);
+/* Images of class `truth` whose largest logit was that of `predicted`; 0 for
+ * classes out of range. */
+MAE_API int64_t mae_evaluation_confusion(const mae_evaluation *evaluation,
+                                         int32_t truth, int32_t predicted);
+
 #ifdef __cplusplus
 }
 #endif
