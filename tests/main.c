@@ -27,6 +27,7 @@ int main(void) {
   srunner_add_suite(runner, fit_suite());
   srunner_add_suite(runner, mix_suite());
   srunner_add_suite(runner, evaluation_suite());
+  srunner_add_suite(runner, knn_suite());
   srunner_add_suite(runner, plan_suite());
   srunner_add_suite(runner, communicator_suite());
   srunner_run_all(runner, CK_ENV);

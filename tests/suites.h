@@ -26,7 +26,8 @@ Suite *classifier_suite(void);  /* classifiers and their graph */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
 Suite *mix_suite(void);         /* mixup and CutMix */
-Suite *evaluation_suite(void);  /* top-1, top-5, confusions; k-NN */
+Suite *evaluation_suite(void);  /* top-1, top-5, confusions */
+Suite *knn_suite(void);         /* k nearest neighbours */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 Suite *communicator_suite(void); /* training by several ranks */
 

@@ -969,6 +969,24 @@ MAE_API double mae_evaluation_loss(const mae_evaluation *evaluation);
 MAE_API int64_t mae_evaluation_confusion(const mae_evaluation *evaluation,
                                          int32_t truth, int32_t predicted);
 
+/* Weighted k nearest neighbours by cosine similarity (Wu et al. 2018,
+ * "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"):
+ * each of the k training rows nearest to a query votes for its class with the
+ * weight exp(similarity / temperature).
+ *
+ * train [n, width] with labels [n] in 0 .. num_classes - 1, queries [m, width];
+ * out [m, num_classes]: each class's share of the votes, which
+ * mae_evaluation_add takes for logits (of its figures the loss then means
+ * little).  Customary: k 20, temperature 0.07; a k above n counts as n.  Of
+ * equally near rows the first wins; a row of zeros is at similarity 0 to all.
+ * The bits do not depend on the number of threads.  Thread safe.
+ * MAE_ERROR_NON_FINITE: a row that is not finite. */
+MAE_API mae_status mae_knn_classify(mae_context *context, const float *train,
+                                    const int32_t *labels, int64_t n,
+                                    int64_t width, int32_t num_classes,
+                                    const float *queries, int64_t m, int32_t k,
+                                    double temperature, float *out);
+
 #ifdef __cplusplus
 }
 #endif
