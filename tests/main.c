@@ -14,6 +14,7 @@ int main(void) {
   srunner_add_suite(runner, import_suite());
   srunner_add_suite(runner, idx_suite());
   srunner_add_suite(runner, dataset_suite());
+  srunner_add_suite(runner, labels_suite());
   srunner_add_suite(runner, image_suite());
   srunner_add_suite(runner, preprocess_suite());
   srunner_add_suite(runner, augment_suite());

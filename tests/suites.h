@@ -14,6 +14,7 @@ Suite *torch_file_suite(void);  /* archives of torch.save */
 Suite *import_suite(void);      /* other people's weights; export */
 Suite *idx_suite(void);
 Suite *dataset_suite(void);     /* datasets, loaders */
+Suite *labels_suite(void);      /* classes of a dataset's images */
 Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *augment_suite(void);     /* random crops and flips */

@@ -770,8 +770,9 @@ MAE_API const uint8_t *mae_idx_data(const mae_idx *idx);
 
 /* ----------------------------------------------------------- datasets --- */
 
-/* Images that can be asked for by number.  Never changes: any number of
- * loaders and threads may use one. */
+/* Images that can be asked for by number, with labels or without.  But for
+ * mae_dataset_set_labels it never changes: any number of loaders and threads
+ * may use one. */
 typedef struct mae_dataset mae_dataset;
 
 /* path is one of
@@ -801,6 +802,47 @@ MAE_API int64_t mae_dataset_size(const mae_dataset *dataset);
 /* The path of image i, "SHARD!MEMBER" or "FILE#I"; lent by the dataset; "" of
  * callbacks and out of range. */
 MAE_API const char *mae_dataset_name(const mae_dataset *dataset, int64_t i);
+
+/* As mae_dataset_open, with a class for each image:
+ *  - in a folder, the folder right below it that the image lies in, however
+ *    deep; sorted by name (as torchvision's ImageFolder; one without images is
+ *    no class).  MAE_ERROR_FORMAT: an image in none, which is named;
+ *  - of an IDX file "...images-idx3-ubyte[.gz]", by the file of labels
+ *    "...labels-idx1-ubyte[.gz]" beside it; classes "0", "1", ... to the highest
+ *    label.  MAE_ERROR_NOT_FOUND: there is none; MAE_ERROR_MISMATCH: not a label
+ *    for each image.
+ * Other paths: MAE_ERROR_UNSUPPORTED.
+ *
+ * class_names, num_classes of them, all different, fix the numbering, as those
+ * of a classifier that is to be tested; images of some classes may be missing.
+ * NULL: the dataset's own; of which there must be num_classes when that is not
+ * 0 (in an IDX file, at most so many).  MAE_ERROR_MISMATCH: a class that is not
+ * among class_names, or another number of classes. */
+MAE_API mae_status mae_dataset_open_labelled(const char *path,
+                                             const char *const *class_names,
+                                             int32_t num_classes,
+                                             mae_dataset **dataset);
+/* Labels of one's own for any dataset, [its size] of 0 to num_classes - 1, in
+ * place of those it may have, before loaders are made of it and while nobody
+ * else uses it.  class_names (num_classes of them, or NULL: without names) and
+ * labels are copied. */
+MAE_API mae_status mae_dataset_set_labels(mae_dataset *dataset,
+                                          const int32_t *labels,
+                                          int32_t num_classes,
+                                          const char *const *class_names);
+/* 0: images have no labels. */
+MAE_API int32_t mae_dataset_num_classes(const mae_dataset *dataset);
+/* Lent by the dataset; NULL without names and out of range. */
+MAE_API const char *mae_dataset_class_name(const mae_dataset *dataset,
+                                           int32_t c);
+/* The class of image i; -1 without labels and out of range. */
+MAE_API int32_t mae_dataset_label(const mae_dataset *dataset, int64_t i);
+
+/* Decode image i in full, without any augmentation, into memory of the
+ * library's own (mae_image_free).  Thread safe.  Errors as of mae_image_load;
+ * MAE_ERROR_UNSUPPORTED: also a dataset of a callback. */
+MAE_API mae_status mae_dataset_load_image(const mae_dataset *dataset, int64_t i,
+                                          mae_image *image);
 
 /* Batches for training, made by threads ahead of time.
  *
@@ -857,6 +899,10 @@ MAE_API uint64_t mae_loader_position(const mae_loader *loader);
 /* The next batch [batch_size, C, H, W], lent until the next call.  Fails when
  * many images in a row cannot be read, and again until a seek. */
 MAE_API mae_status mae_loader_next(mae_loader *loader, const float **images);
+/* The labels [batch_size] of the batch that is lent, until the next call; of an
+ * image skipped, that of the one in its place.  NULL when no batch is lent, and
+ * for a dataset without labels. */
+MAE_API const int32_t *mae_loader_labels(const mae_loader *loader);
 /* Different images skipped so far, and "NAME: REASON" of each of the first
  * 1000, in the order met; lent by the loader; NULL out of range. */
 MAE_API int64_t mae_loader_skipped(const mae_loader *loader);

@@ -20,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace mae {
 
@@ -168,6 +169,8 @@ class Image {
   Image(const void *data, size_t size) : image_() {
     check(mae_image_decode(data, size, &image_));
   }
+  /* Takes over what one of the library's calls filled in. */
+  explicit Image(const mae_image &owned) noexcept : image_(owned) {}
   Image(Image &&other) noexcept : image_(other.image_) {
     other.image_ = mae_image();
   }
@@ -220,8 +223,40 @@ class Dataset : public Handle<mae_dataset, mae_dataset_destroy> {
     check(mae_dataset_from_callback(count, fetch, arg, &made));
     own(made);
   }
+  /* mae_dataset_open_labelled; with class_names, in their numbering. */
+  static Dataset labelled(const std::string &path,
+                          const std::vector<std::string> &class_names =
+                              std::vector<std::string>()) {
+    std::vector<const char *> names;
+    for (const std::string &name : class_names) names.push_back(name.c_str());
+    mae_dataset *made;
+    check(mae_dataset_open_labelled(path.c_str(),
+                                    names.empty() ? nullptr : names.data(),
+                                    static_cast<int32_t>(names.size()),
+                                    &made));
+    return Dataset(made);
+  }
+  void set_labels(const std::vector<int32_t> &labels, int num_classes) {
+    if (static_cast<int64_t>(labels.size()) != size())
+      throw error(MAE_ERROR_INVALID_ARGUMENT, "a label for each image");
+    check(mae_dataset_set_labels(get(), labels.data(), num_classes, nullptr));
+  }
+  int num_classes() const { return mae_dataset_num_classes(get()); }
+  std::string class_name(int c) const {
+    const char *name = mae_dataset_class_name(get(), c);
+    return name ? name : "";
+  }
+  int label(int64_t i) const { return mae_dataset_label(get(), i); }
+  Image image(int64_t i) const {
+    mae_image decoded = mae_image();
+    check(mae_dataset_load_image(get(), i, &decoded));
+    return Image(decoded);
+  }
   int64_t size() const { return mae_dataset_size(get()); }
   std::string name(int64_t i) const { return mae_dataset_name(get(), i); }
+
+ private:
+  explicit Dataset(mae_dataset *owned) { own(owned); }
 };
 
 /* The dataset must outlive it. */
@@ -240,6 +275,8 @@ class Loader : public Handle<mae_loader, mae_loader_destroy> {
     check(mae_loader_next(get(), &images));
     return images;
   }
+  /* Of the batch that next() lent last; null without labels. */
+  const int32_t *labels() const { return mae_loader_labels(get()); }
   int64_t skipped() const { return mae_loader_skipped(get()); }
 };
 

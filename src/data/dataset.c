@@ -109,6 +109,7 @@ void mae_dataset_destroy(mae_dataset *d) {
   if (d->class && d->class->destroy) d->class->destroy(d);
   for (int64_t i = 0; d->names && i < d->count; i++) free(d->names[i]);
   free(d->names);
+  mae_labels_free(&d->labels);
   free(d);
 }
 
@@ -128,8 +129,42 @@ static mae_status fetch_file(const mae_dataset *d, int64_t i, mae_item *item) {
 }
 
 const mae_dataset_class mae_dataset_files = {.fetch = fetch_file};
+const mae_dataset_class mae_dataset_folders = {
+    .fetch = fetch_file, .find_labels = mae_labels_of_folders};
 
 void mae_item_free(mae_item *item) {
   free(item->owned);
   *item = (mae_item){0};
+}
+
+/* ---------------------------------------------------------- one image --- */
+
+static mae_status copy_pixels(const char *name, const mae_image *from,
+                              mae_image *image) {
+  MAE_TRY(mae_image_begin(name, from->width, from->height, from->channels,
+                          image));
+  memcpy((uint8_t *)image->data, from->data,
+         (size_t)image->stride * (size_t)image->height);
+  return MAE_OK;
+}
+
+mae_status mae_dataset_load_image(const mae_dataset *d, int64_t i,
+                                  mae_image *image) {
+  MAE_REQUIRE(d);
+  MAE_REQUIRE(image);
+  if (i < 0 || i >= d->count)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "image %lld of %lld",
+                    (long long)i, (long long)d->count);
+  if (d->callback)
+    return mae_fail(MAE_ERROR_UNSUPPORTED,
+                    "a callback's images are not decoded");
+  mae_item item = {0};
+  mae_image made = {0};
+  MAE_TRY(d->class->fetch(d, i, &item));
+  mae_status status = item.encoded.data
+                          ? mae_image_decode_shrunk(&item.encoded, 1, &made)
+                          : copy_pixels(d->names[i], &item.pixels, &made);
+  mae_item_free(&item);
+  if (status == MAE_OK) *image = made;
+  return status;
 }

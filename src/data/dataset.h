@@ -5,17 +5,19 @@
 #include <stdbool.h>
 
 #include "data/image.h"
+#include "data/labels.h"
 
 /* An image as it is stored: encoded, or pixels lent by the dataset. */
 typedef struct mae_item {
   mae_encoded encoded; /* data NULL: pixels */
   uint8_t *owned;      /* the encoded bytes, for free(); or NULL */
-  mae_image pixels;
+  mae_image pixels; /* rows side by side */
 } mae_item;
 
 typedef struct mae_dataset_class {
   mae_status (*fetch)(const mae_dataset *dataset, int64_t i, mae_item *item);
   void (*destroy)(mae_dataset *dataset); /* of `own`; may be NULL */
+  mae_labels_find find_labels;           /* NULL: it has no classes */
 } mae_dataset_class;
 
 struct mae_dataset {
@@ -23,6 +25,7 @@ struct mae_dataset {
   int64_t count;
   char **names; /* [count], or NULL */
   int64_t room;
+  mae_labels labels;
   void *own; /* the class's */
   mae_fetch callback;
   void *arg;
@@ -37,8 +40,8 @@ mae_status mae_dataset_tars(mae_dataset *dataset, const char *const *paths,
 
 /* Append an image of this name, of which memory is taken over. */
 mae_status mae_dataset_add(mae_dataset *dataset, char *name);
-/* An item of a dataset whose names are paths of files. */
-extern const mae_dataset_class mae_dataset_files;
+/* Datasets whose names are paths of files. */
+extern const mae_dataset_class mae_dataset_files, mae_dataset_folders;
 
 /* Does the name end in one of these endings (NULL at the end of the list),
  * in upper or lower case? */

@@ -93,7 +93,7 @@ static mae_status use_shards(search *s) {
 
 mae_status mae_dataset_folder(mae_dataset *dataset, const char *path) {
   search s = {.images = dataset};
-  dataset->class = &mae_dataset_files;
+  dataset->class = &mae_dataset_folders;
   mae_status status = walk(&s, path);
   sort(dataset);
   if (status == MAE_OK && !dataset->count) status = use_shards(&s);

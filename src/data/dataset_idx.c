@@ -19,7 +19,9 @@ static mae_status fetch(const mae_dataset *d, int64_t i, mae_item *item) {
 
 static void destroy(mae_dataset *d) { mae_idx_destroy(d->own); }
 
-static const mae_dataset_class class = {.fetch = fetch, .destroy = destroy};
+static const mae_dataset_class class = {.fetch = fetch,
+                                        .destroy = destroy,
+                                        .find_labels = mae_labels_of_idx};
 
 static mae_status add_names(mae_dataset *d, const char *path, int64_t n) {
   const size_t size = strlen(path) + 24;

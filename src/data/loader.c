@@ -28,7 +28,8 @@ typedef struct order {
 } order;
 
 typedef struct slot {
-  float *images; /* [batch_size, C, H, W] */
+  float *images;   /* [batch_size, C, H, W] */
+  int32_t *labels; /* [batch_size]; NULL: the dataset has none */
   int32_t left;  /* rows still to come */
   mae_status status;
   char message[512];
@@ -189,15 +190,17 @@ static void note_skip(mae_loader *l, int64_t i) {
   pthread_mutex_unlock(&l->lock);
 }
 
-/* A row by the order of its epoch; in place of an unreadable image, the next. */
+/* A row by the order of its epoch; in place of an unreadable image, the next.
+ * label may be NULL. */
 static mae_status put_row(worker *w, const uint32_t *items, int64_t at,
-                          uint64_t number, float *out) {
+                          uint64_t number, float *out, int32_t *label) {
   mae_loader *l = w->loader;
   const int64_t n = l->dataset->count;
   const int64_t tries = n < MOST_TRIES ? n : MOST_TRIES;
   for (int64_t k = 0; k < tries; k++) {
     const int64_t i = items[(at + k) % n];
     mae_status status = put_item(w, i, number, out);
+    if (label) *label = mae_dataset_label(l->dataset, i);
     if (status == MAE_OK || status == MAE_ERROR_OUT_OF_MEMORY) return status;
     note_skip(l, i);
   }
@@ -248,7 +251,8 @@ static void *worker_main(void *arg) {
     const int64_t number = batch * global_batch(l) + in_batch;
     const int64_t at = batch % l->epoch_batches * global_batch(l) + in_batch;
     mae_status status = put_row(w, items, at, (uint64_t)number,
-                                s->images + row * l->values);
+                                s->images + row * l->values,
+                                s->labels ? s->labels + row : NULL);
     pthread_mutex_lock(&l->lock);
     finish(l, s, status);
   }
@@ -301,6 +305,10 @@ mae_status mae_loader_next(mae_loader *l, const float **images) {
   if (status != MAE_OK) return mae_fail(status, "%s", s->message);
   *images = s->images;
   return MAE_OK;
+}
+
+const int32_t *mae_loader_labels(const mae_loader *l) {
+  return l && l->lent ? l->slots[(l->current - 1) % l->n_slots].labels : NULL;
 }
 
 mae_status mae_loader_seek(mae_loader *l, uint64_t image) {
@@ -402,6 +410,16 @@ static mae_status make_slots(mae_loader *l) {
   return MAE_OK;
 }
 
+static mae_status make_labels(mae_loader *l) {
+  if (!mae_dataset_num_classes(l->dataset)) return MAE_OK;
+  for (int32_t i = 0; i < l->n_slots; i++) {
+    l->slots[i].labels =
+        mae_calloc((size_t)l->options.batch_size, sizeof(int32_t));
+    if (!l->slots[i].labels) return MAE_ERROR_OUT_OF_MEMORY;
+  }
+  return MAE_OK;
+}
+
 static mae_status make_orders(mae_loader *l) {
   const int64_t epochs = (l->n_slots - 1) / l->epoch_batches + 2;
   l->orders = mae_calloc((size_t)epochs, sizeof *l->orders);
@@ -439,6 +457,7 @@ static mae_status set_up(mae_loader *l) {
     MAE_TRY(init_worker(l, &l->workers[i]));
   o->mean = o->std = NULL; /* the caller's, and copied */
   MAE_TRY(make_slots(l));
+  MAE_TRY(make_labels(l));
   return make_orders(l);
 }
 
@@ -482,8 +501,10 @@ void mae_loader_destroy(mae_loader *l) {
     mae_preprocess_destroy(l->workers[i].preprocess);
     mae_context_destroy(l->workers[i].context);
   }
-  for (int32_t i = 0; l->slots && i < l->n_slots; i++)
+  for (int32_t i = 0; l->slots && i < l->n_slots; i++) {
     free(l->slots[i].images);
+    free(l->slots[i].labels);
+  }
   for (int32_t i = 0; i < l->n_orders; i++) free(l->orders[i].items);
   for (int i = 0; i < MOST_NAMED; i++) free(l->named[i]);
   pthread_cond_destroy(&l->done);
