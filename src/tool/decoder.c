@@ -8,7 +8,7 @@
 
 typedef enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_READY } slot_state;
 
-/* Image i of the paths passes through slot i % slots. */
+/* Image i passes through slot i % slots. */
 typedef struct slot {
   slot_state state;
   bool ok;
@@ -27,6 +27,7 @@ typedef struct worker {
 
 struct decoder {
   const char *const *paths;
+  const mae_dataset *dataset;
   size_t count;
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -62,10 +63,13 @@ static void set_state(decoder *d, slot *s, slot_state state) {
   pthread_mutex_unlock(&d->lock);
 }
 
-static mae_status decode(mae_session *session, const char *path,
+static mae_status decode(mae_session *session, const decoder *d, size_t number,
                          float *pixels) {
   mae_image image;
-  MAE_TRY(mae_image_load(path, &image));
+  if (d->dataset)
+    MAE_TRY(mae_dataset_load_image(d->dataset, (int64_t)number, &image));
+  else
+    MAE_TRY(mae_image_load(d->paths[number], &image));
   mae_status status = mae_session_preprocess(session, &image, pixels);
   mae_image_free(&image);
   return status;
@@ -77,7 +81,7 @@ static void *work(void *argument) {
   size_t image;
   while (take(d, &image)) {
     slot *s = &d->slots[image % d->n_slots];
-    s->ok = decode(w->session, d->paths[image], s->pixels) == MAE_OK;
+    s->ok = decode(w->session, d, image, s->pixels) == MAE_OK;
     if (!s->ok) snprintf(s->problem, sizeof s->problem, "%s", mae_last_error());
     set_state(d, s, SLOT_READY);
   }
@@ -116,6 +120,7 @@ mae_status decoder_start(const decoder_options *options, decoder **out) {
   decoder *d = mae_calloc(1, sizeof *d);
   if (!d) return MAE_ERROR_OUT_OF_MEMORY;
   d->paths = options->paths;
+  d->dataset = options->dataset;
   d->count = options->count;
   pthread_mutex_init(&d->lock, NULL);
   pthread_cond_init(&d->changed, NULL);
@@ -136,7 +141,10 @@ bool decoder_next(decoder *d, decoded *out) {
   pthread_mutex_lock(&d->lock);
   while (s->state != SLOT_READY) pthread_cond_wait(&d->changed, &d->lock);
   pthread_mutex_unlock(&d->lock);
-  out->path = d->paths[d->given++];
+  out->number = d->given++;
+  out->path = d->dataset
+                  ? mae_dataset_name(d->dataset, (int64_t)out->number)
+                  : d->paths[out->number];
   out->pixels = s->ok ? s->pixels : NULL;
   out->problem = s->ok ? NULL : s->problem;
   return true;

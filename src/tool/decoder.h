@@ -1,5 +1,5 @@
 /* Threads that read, decode and preprocess images ahead of the one that uses
- * them, which gets them in the order of their paths. */
+ * them, which gets them in their order. */
 #ifndef MAE_TOOL_DECODER_H
 #define MAE_TOOL_DECODER_H
 
@@ -13,7 +13,8 @@ typedef struct decoder decoder;
 typedef struct decoder_options {
   const mae_model *model;
   const mae_session_options *look; /* image size, crop, mean, std */
-  const char *const *paths;
+  const char *const *paths;   /* files, or else */
+  const mae_dataset *dataset; /* its images */
   size_t count;
   size_t image_values; /* C H W */
   int32_t threads;
@@ -21,6 +22,7 @@ typedef struct decoder_options {
 } decoder_options;
 
 typedef struct decoded {
+  size_t number;
   const char *path;
   const float *pixels; /* [C, H, W]; NULL when the image cannot be read */
   const char *problem; /* then why */
