@@ -30,6 +30,7 @@ Suite *mix_suite(void);         /* mixup and CutMix */
 Suite *evaluation_suite(void);  /* top-1, top-5, confusions */
 Suite *knn_suite(void);         /* k nearest neighbours */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
+Suite *finetune_suite(void);    /* classifiers in training; recipes */
 Suite *communicator_suite(void); /* training by several ranks */
 
 #endif

@@ -75,6 +75,13 @@ typedef enum mae_dtype {
   MAE_DTYPE_F16 = 1 /* IEEE half precision, as uint16_t */
 } mae_dtype;
 
+/* Settings that have been published, see the two calls *_options_recipe. */
+typedef enum mae_recipe {
+  MAE_RECIPE_PRETRAIN = 0,
+  MAE_RECIPE_FINETUNE = 1,
+  MAE_RECIPE_SCRATCH = 2
+} mae_recipe;
+
 /* ------------------------------------------------------------ context --- */
 
 /* A pool of threads and the kernels chosen for this processor.  May be shared:
@@ -611,8 +618,12 @@ MAE_API mae_status mae_session_reconstruct(mae_session *session,
 
 /* ------------------------------------------------------------ trainer --- */
 
-/* Pretraining: AdamW, linear warm-up then half-cycle cosine (paper, table 8).
- * Belongs to one thread at a time; a step allocates nothing. */
+/* AdamW, linear warm-up then half-cycle cosine (paper, tables 8, 9 and 11).
+ * What is trained, and by which call, is told by the model:
+ *  - one with a decoder is pretrained by mae_trainer_step;
+ *  - one with a head is a classifier, trained by mae_trainer_step_labels.
+ * All other calls are for both.  Belongs to one thread at a time; a step
+ * allocates nothing. */
 typedef struct mae_trainer mae_trainer;
 
 typedef struct mae_trainer_options {
@@ -623,17 +634,41 @@ typedef struct mae_trainer_options {
   double base_lr;      /* per 256 images; default 1.5e-4.  The peak rate is
                           base_lr * batch_size * accum_steps / 256 */
   double min_lr;       /* end of the cosine; default 0 */
-  double weight_decay; /* not on biases and norms; default 0.05 */
+  double weight_decay; /* not on biases and norms, nor on the class token and
+                          positions of classifiers; default 0.05 */
   double beta1, beta2; /* default 0.9, 0.95 */
   double eps;          /* default 1e-8 */
   double clip_grad;    /* largest norm of all gradients; 0 (default): off */
   int64_t warmup_steps; /* updates; default 0 */
   int64_t total_steps;  /* updates; 0 (default): constant after warm-up */
-  uint64_t seed;        /* of the masks; default 0 */
+  uint64_t seed;        /* of the masks; of drop_path and mixing; default 0 */
   int32_t recompute; /* 1: of each block keep only what goes into it, and
                         compute the rest again in the backward pass: much less
                         memory, about a fifth more time, the same bits.
                         Default 0 */
+  /* Average of the weights: after each update it becomes ema_decay times
+   * itself plus 1 - ema_decay times the weights (timm's ModelEmaV2), from the
+   * weights at creation on; see mae_trainer_ema_model.  0 (default): off. */
+  double ema_decay;
+  /* The rest is for classifiers alone; set for another model it is refused. */
+  double layer_decay; /* block i of d, counted from 1, learns at the rate times
+                         layer_decay^(d+1-i), what comes before the blocks at
+                         layer_decay^(d+1) (official param_groups_lrd), norm
+                         and head at the full rate.  1 (default): all do */
+  double drop_path; /* stochastic depth: the probability, per image, to leave
+                       out a branch of the last block; from 0 in the first it
+                       grows evenly (timm).  Default 0 */
+  double label_smoothing; /* s: targets are multiplied by 1 - s and s / classes
+                             added.  Default 0 */
+  double mixup, cutmix; /* alphas of the Beta distributions, 1e-6 or more, of
+                           the share of an image that is mixed with another of
+                           its batch; 0 (default): off */
+  double mix_prob;        /* that a batch is mixed at all; default 1 */
+  double mix_switch_prob; /* CutMix, where both may be; default 0.5 */
+  int32_t trainable_blocks; /* -1 (default): everything is trained; k: the last
+                               k blocks, norm and head; 0: the head alone.  The
+                               rest stays as it is, to the bit, and takes
+                               neither gradients nor optimizer memory */
 } mae_trainer_options;
 
 typedef struct mae_step_result {
@@ -647,7 +682,20 @@ typedef struct mae_step_result {
 
 MAE_API void mae_trainer_options_init(mae_trainer_options *options,
                                       size_t struct_size);
-/* model must outlive the trainer. */
+/* Options of a recipe for a model of this depth (up to 12 as ViT-B, up to 24
+ * as ViT-L, else as ViT-H), and its epochs and epochs of warm-up (NULL where
+ * not wanted).  What the recipe does not say is as after _init: so batch_size
+ * and accum_steps, the recipes having 4096 images an update, but 1024 for
+ * fine-tuning; and warmup_steps and total_steps, which are the caller's to
+ * count.
+ *  - MAE_RECIPE_PRETRAIN: paper, table 8: that of _init; 800 and 40 epochs;
+ *  - MAE_RECIPE_FINETUNE: official FINETUNE.md, main_finetune.py;
+ *  - MAE_RECIPE_SCRATCH: a ViT trained without pretraining; paper, table 11. */
+MAE_API mae_status mae_trainer_options_recipe(
+    mae_trainer_options *options, size_t struct_size, mae_recipe recipe,
+    const mae_config *config, int64_t *epochs, int64_t *warmup_epochs);
+/* model must outlive the trainer.  MAE_ERROR_STATE: it has neither decoder nor
+ * head. */
 MAE_API mae_status mae_trainer_create(mae_context *context, mae_model *model,
                                       const mae_trainer_options *options,
                                       mae_trainer **trainer);
@@ -665,11 +713,13 @@ typedef struct mae_training_plan {
   size_t struct_size;
   int64_t parameters;       /* elements, the fixed position tables included */
   int64_t weight_bytes;     /* of the model */
-  int64_t gradient_bytes;
-  int64_t optimizer_bytes;  /* the two moments of AdamW */
+  int64_t gradient_bytes;   /* of what is trained */
+  int64_t optimizer_bytes;  /* the two moments of AdamW; with ema_decay also
+                               the average of the weights */
   int64_t activation_bytes; /* values and gradients of a step, its inputs */
   int64_t total_bytes;      /* the sum of these */
-  double encoder_flops, decoder_flops; /* forward, of one image */
+  double encoder_flops, decoder_flops; /* forward, of one image; a classifier
+                                          is all encoder */
   double step_flops; /* of a step of batch_size images: forward, backward and
                         what is computed again */
 } mae_training_plan;
@@ -688,10 +738,29 @@ MAE_API mae_status mae_trainer_plan(mae_context *context,
  * steps the weights are updated.  result may be NULL; else set its
  * struct_size.  MAE_ERROR_NON_FINITE: this step's loss, or the gradient of
  * the update, is not finite; weights, optimiser and step count are as before,
- * and the gradients gathered for the update are dropped. */
+ * and the gradients gathered for the update are dropped.  MAE_ERROR_STATE: the
+ * model is a classifier. */
 MAE_API mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
                                     const float *noise,
                                     mae_step_result *result);
+/* The same for a classifier: labels [batch_size] of 0 to num_classes - 1, or
+ * targets [batch_size, num_classes], rows of probabilities; the other is NULL.
+ * The loss is the mean cross-entropy to the targets, smoothed and mixed.
+ * drop_path goes by seed and the number of the image (mae_trainer_images_seen),
+ * mixing, of a copy of the images, by seed and the number of the batch's first:
+ * image i of the batch is mixed with image batch_size - 1 - i.
+ * MAE_ERROR_INVALID_ARGUMENT: also a label out of range, or a target that is
+ * no number from 0 to 1; nothing has changed then.  MAE_ERROR_STATE: the model
+ * is no classifier. */
+MAE_API mae_status mae_trainer_step_labels(mae_trainer *trainer,
+                                           const float *images,
+                                           const int32_t *labels,
+                                           const float *targets,
+                                           mae_step_result *result);
+/* The average of the weights (ema_decay), a model lent by the trainer, which
+ * each update changes: for sessions, mae_model_save and the like.  What is not
+ * trained it shares with the trainer's model.  NULL without ema_decay. */
+MAE_API const mae_model *mae_trainer_ema_model(const mae_trainer *trainer);
 /* The gradient gathered so far for a parameter, lent by the trainer; NULL for
  * an unknown or fixed one.  With several ranks it is this rank's share of the
  * mean until the update, and then the mean itself. */
@@ -702,13 +771,14 @@ MAE_API int64_t mae_trainer_steps(const mae_trainer *trainer);
 MAE_API uint64_t mae_trainer_images_seen(const mae_trainer *trainer);
 
 /* A checkpoint: the model as mae_model_save writes it, with the optimiser's
- * state, so that training continues bit for bit.  MAE_ERROR_STATE: with several
+ * state and the average of the weights, so that training continues bit for bit.  MAE_ERROR_STATE: with several
  * ranks, of which each holds its part, in the middle of an update's steps. */
 MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
                                     const char *path);
 /* Puts the weights into the trainer's model and restores the optimiser, the
  * seed and the step.  Other options stay as they are.  On any error model and
- * trainer are as before.  With several ranks each resumes, from the same file,
+ * trainer are as before; MAE_ERROR_MISMATCH also where the checkpoint lacks the
+ * state of something that is now trained, or an average that is now kept.  With several ranks each resumes, from the same file,
  * saved at an update (MAE_ERROR_MISMATCH otherwise). */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
 
@@ -744,7 +814,9 @@ typedef struct mae_communicator {
  *  - batch_size is per rank; the learning rate is for batch_size * accum_steps
  *    * ranks images;
  *  - images are numbered over all ranks: rank r's of a step are images_seen +
- *    r * batch_size and on, and noise NULL goes by these numbers;
+ *    r * batch_size and on, and noise NULL, drop_path and mixing go by these
+ *    numbers.  Mixing is within a rank's own batch: with it, several ranks do
+ *    what one process does with their batch_size and ranks * accum_steps;
  *  - loss, gradient norm, clipping and the check for finite numbers are over
  *    all ranks, and the weights stay the same on all of them bit for bit;
  *  - after MAE_ERROR_NON_FINITE, which all ranks get alike, training may go

@@ -142,40 +142,40 @@ static size_t stretch(const mae_param *param) {
   return mae_align((size_t)mae_tensor_size(&param->value) * sizeof(float));
 }
 
-size_t mae_model_shadow_bytes(const mae_model *model,
-                              bool (*wanted)(const mae_param *param)) {
+size_t mae_model_shadow_bytes(const mae_model *model, const bool *wanted) {
   size_t total = 0;
   for (int32_t i = 0; i < model->n_params; i++)
-    if (!wanted || wanted(&model->params[i]))
-      total += stretch(&model->params[i]);
+    if (!wanted || wanted[i]) total += stretch(&model->params[i]);
   return total;
 }
 
-mae_status mae_model_shadow(const mae_model *model,
-                            bool (*wanted)(const mae_param *param),
+mae_status mae_model_shadow(const mae_model *model, const bool *wanted,
                             float **data, float **block) {
   const size_t total = mae_model_shadow_bytes(model, wanted);
   *block = total ? mae_calloc(1, total) : NULL;
   if (total && !*block) return MAE_ERROR_OUT_OF_MEMORY;
   float *at = *block;
   for (int32_t i = 0; i < model->n_params; i++) {
-    const mae_param *p = &model->params[i];
-    if (wanted && !wanted(p)) continue;
+    if (wanted && !wanted[i]) continue;
     data[i] = at;
-    at += stretch(p) / sizeof(float);
+    at += stretch(&model->params[i]) / sizeof(float);
   }
   return MAE_OK;
 }
 
-static bool has_no_data(const mae_param *param) { return !param->value.data; }
-
 mae_status mae_model_allocate(mae_model *model) {
-  float **data = mae_calloc((size_t)model->n_params, sizeof *data);
-  if (!data) return MAE_ERROR_OUT_OF_MEMORY;
-  mae_status status = mae_model_shadow(model, has_no_data, data, &model->data);
-  for (int32_t i = 0; i < model->n_params && status == MAE_OK; i++)
+  const size_t n = (size_t)model->n_params;
+  float **data = mae_calloc(n, sizeof *data);
+  bool *lacking = mae_calloc(n, sizeof *lacking);
+  mae_status status = MAE_ERROR_OUT_OF_MEMORY;
+  if (data && lacking) {
+    for (size_t i = 0; i < n; i++) lacking[i] = !model->params[i].value.data;
+    status = mae_model_shadow(model, lacking, data, &model->data);
+  }
+  for (size_t i = 0; i < n && status == MAE_OK; i++)
     if (data[i]) model->params[i].value.data = data[i];
   free(data);
+  free(lacking);
   return status;
 }
 

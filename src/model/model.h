@@ -68,14 +68,12 @@ mae_status mae_model_allocate(mae_model *model);
 void mae_model_initialise(mae_model *model, int32_t i, uint64_t seed);
 
 /* Bytes of the block that mae_model_shadow makes. */
-size_t mae_model_shadow_bytes(const mae_model *model,
-                              bool (*wanted)(const mae_param *param));
+size_t mae_model_shadow_bytes(const mae_model *model, const bool *wanted);
 
 /* One zeroed block of floats with a stretch, 64-byte aligned, for each of the
  * model's parameters that are wanted (NULL: all); the others get none.  Sets
  * data[i]; the caller frees *block, which is NULL when none is wanted. */
-mae_status mae_model_shadow(const mae_model *model,
-                            bool (*wanted)(const mae_param *param),
+mae_status mae_model_shadow(const mae_model *model, const bool *wanted,
                             float **data, float **block);
 
 #endif

@@ -3,28 +3,35 @@
 #include <math.h>
 #include <stdlib.h>
 
-mae_status mae_optimizer_init(mae_optimizer *o, mae_context *context,
-                              mae_model *model,
-                              const mae_adamw_options *options) {
-  *o = (mae_optimizer){
-      .context = context, .model = model, .options = *options};
-  size_t n = (size_t)model->n_params;
+/* Gradients and moments, of what is trained alone. */
+static mae_status allocate(mae_optimizer *o) {
+  const size_t n = (size_t)o->model->n_params;
+  const bool *trains = o->rules.trains;
   o->grad = mae_calloc(n, sizeof *o->grad);
   o->exp_avg = mae_calloc(n, sizeof *o->exp_avg);
   o->exp_avg_sq = mae_calloc(n, sizeof *o->exp_avg_sq);
   o->squares = mae_calloc(n, sizeof *o->squares);
-  mae_status status = MAE_ERROR_OUT_OF_MEMORY;
-  if (o->grad && o->exp_avg && o->exp_avg_sq && o->squares)
-    status = mae_model_shadow(model, mae_param_trainable, o->grad, &o->grad_block);
-  if (status == MAE_OK)
-    status = mae_model_shadow(model, mae_param_trainable, o->exp_avg, &o->exp_avg_block);
-  if (status == MAE_OK)
-    status = mae_model_shadow(model, mae_param_trainable, o->exp_avg_sq, &o->exp_avg_sq_block);
+  if (!o->grad || !o->exp_avg || !o->exp_avg_sq || !o->squares)
+    return MAE_ERROR_OUT_OF_MEMORY;
+  MAE_TRY(mae_model_shadow(o->model, trains, o->grad, &o->grad_block));
+  MAE_TRY(mae_model_shadow(o->model, trains, o->exp_avg, &o->exp_avg_block));
+  return mae_model_shadow(o->model, trains, o->exp_avg_sq,
+                          &o->exp_avg_sq_block);
+}
+
+mae_status mae_optimizer_init(mae_optimizer *o, mae_context *context,
+                              mae_model *model,
+                              const mae_trainer_options *options) {
+  *o = (mae_optimizer){
+      .context = context, .model = model, .options = *options};
+  mae_status status = mae_param_rules_make(model, options, &o->rules);
+  if (status == MAE_OK) status = allocate(o);
   if (status != MAE_OK) mae_optimizer_free(o);
   return status;
 }
 
 void mae_optimizer_free(mae_optimizer *o) {
+  mae_param_rules_free(&o->rules);
   free(o->grad);
   free(o->exp_avg);
   free(o->exp_avg_sq);
@@ -58,18 +65,17 @@ typedef struct update {
   double learning_rate, scale, bias1, bias2;
 } update;
 
-/* Biases and norms, the tensors of one dimension, do not decay (official
- * add_weight_decay). */
 static void update_param(void *arg, int64_t i, int32_t worker) {
   (void)worker;
   const update *u = arg;
   mae_optimizer *o = u->o;
   mae_tensor *value = &o->model->params[i].value;
   if (!o->grad[i]) return;
-  const mae_adamw_options *p = &o->options;
-  double decay = value->ndim > 1 ? p->weight_decay : 0;
+  const mae_trainer_options *p = &o->options;
+  const double learning_rate = u->learning_rate * o->rules.rate[i];
+  const double decay = o->rules.decays[i] ? p->weight_decay : 0;
   o->context->kernels->adamw(
-      mae_tensor_size(value), (float)u->scale, (float)u->learning_rate,
+      mae_tensor_size(value), (float)u->scale, (float)learning_rate,
       (float)decay, (float)p->beta1, (float)p->beta2, (float)p->eps,
       (float)u->bias1, (float)u->bias2, o->grad[i], o->exp_avg[i],
       o->exp_avg_sq[i], value->data);

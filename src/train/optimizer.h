@@ -3,18 +3,15 @@
 #define MAE_TRAIN_OPTIMIZER_H
 
 #include "kernels/context.h"
-#include "model/model.h"
-
-typedef struct mae_adamw_options {
-  double beta1, beta2, eps, weight_decay, clip_grad;
-} mae_adamw_options;
+#include "train/param_rules.h"
 
 typedef struct mae_optimizer {
   mae_context *context;
   mae_model *model;
-  mae_adamw_options options;
+  mae_trainer_options options; /* the numbers of AdamW among them */
+  mae_param_rules rules;
   int64_t step; /* updates made */
-  /* Per parameter, NULL for fixed ones; each group in one block. */
+  /* Per parameter, NULL for those not trained; each group in one block. */
   float **grad, **exp_avg, **exp_avg_sq;
   float *grad_block, *exp_avg_block, *exp_avg_sq_block;
   double *squares; /* per parameter, of the gradient */
@@ -22,7 +19,7 @@ typedef struct mae_optimizer {
 
 mae_status mae_optimizer_init(mae_optimizer *optimizer, mae_context *context,
                               mae_model *model,
-                              const mae_adamw_options *options);
+                              const mae_trainer_options *options);
 /* Fine on a zeroed one. */
 void mae_optimizer_free(mae_optimizer *optimizer);
 

@@ -8,22 +8,24 @@
 #include "io/checkpoint.h"
 #include "train/trainer.h"
 
-/* Arrays beside the parameters, one per trainable parameter. */
+/* Arrays beside the parameters, one per parameter that is trained. */
 typedef struct group {
   const char *prefix;
   float **data;
 } group;
 
-enum { GROUPS = 3 };
+enum { GROUPS = 4 };
 
-/* The gathered gradients count only between updates. */
+/* The gathered gradients count only between an update's steps. */
 static int groups_of(const mae_trainer *t, bool gathered,
                      group groups[GROUPS]) {
   const mae_optimizer *o = &t->optimizer;
   groups[0] = (group){"optim.exp_avg.", o->exp_avg};
   groups[1] = (group){"optim.exp_avg_sq.", o->exp_avg_sq};
-  groups[2] = (group){"optim.grad.", o->grad};
-  return gathered ? 3 : 2;
+  int count = 2;
+  if (t->ema.model) groups[count++] = (group){"optim.ema.", t->ema.data};
+  if (gathered) groups[count++] = (group){"optim.grad.", o->grad};
+  return count;
 }
 
 typedef struct group_name {
@@ -57,7 +59,7 @@ static mae_status list_entries(const mae_trainer *t, entries *e) {
   for (int g = 0; g < n_groups; g++)
     for (int32_t i = 0; i < model->n_params; i++) {
       const mae_param *p = &model->params[i];
-      if (!mae_param_trainable(p)) continue;
+      if (!t->optimizer.rules.trains[i]) continue;
       int32_t k = e->count++;
       e->names[k] = name_in(&groups[g], p);
       e->tensors[k] = p->value;
@@ -151,8 +153,8 @@ static mae_status stage(const mae_trainer *t, const mae_safetensors *file,
   const mae_model *model = t->model;
   s->data = mae_calloc((size_t)model->n_params, sizeof *s->data);
   if (!s->data) return MAE_ERROR_OUT_OF_MEMORY;
-  MAE_TRY(mae_model_shadow(model, g ? mae_param_trainable : NULL, s->data,
-                           &s->block));
+  MAE_TRY(mae_model_shadow(model, g ? t->optimizer.rules.trains : NULL,
+                           s->data, &s->block));
   for (int32_t i = 0; i < model->n_params; i++) {
     const mae_param *p = &model->params[i];
     if (!s->data[i]) continue;

@@ -71,7 +71,16 @@ static uint64_t digest_options(const mae_trainer_options *o) {
                             o->eps,
                             o->clip_grad,
                             (double)o->warmup_steps,
-                            (double)o->total_steps};
+                            (double)o->total_steps,
+                            o->ema_decay,
+                            o->layer_decay,
+                            o->drop_path,
+                            o->label_smoothing,
+                            o->mixup,
+                            o->cutmix,
+                            o->mix_prob,
+                            o->mix_switch_prob,
+                            o->trainable_blocks};
   uint64_t digest = o->seed;
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
     digest = mix_double(digest, numbers[i]);

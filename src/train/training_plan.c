@@ -1,23 +1,53 @@
 /* What a trainer would take: memory and floating-point operations. */
+#include <stdlib.h>
+
 #include "base/options.h"
 #include "train/trainer.h"
 
+static mae_status measure_autoencoder(mae_context *context,
+                                      const mae_model *model,
+                                      const mae_trainer_options *o,
+                                      mae_graph_cost *cost) {
+  int64_t kept;
+  MAE_TRY(mae_config_kept(&model->config, o->mask_ratio, true, &kept));
+  return mae_graph_measure(context, model, o->batch_size, kept, o->recompute,
+                           cost);
+}
+
+static mae_status measure_classifier(mae_context *context,
+                                     const mae_model *model,
+                                     const mae_trainer_options *o,
+                                     const bool *trains,
+                                     mae_graph_cost *cost) {
+  float there; /* only whether there is a gradient counts */
+  float **grads = mae_calloc((size_t)model->n_params, sizeof *grads);
+  if (!grads) return MAE_ERROR_OUT_OF_MEMORY;
+  for (int32_t i = 0; i < model->n_params; i++)
+    if (trains[i]) grads[i] = &there;
+  const mae_classifier_graph_options graph = {.grads = grads,
+                                              .recompute = o->recompute,
+                                              .drop_path = o->drop_path > 0};
+  mae_status status = mae_graph_measure_classifier(
+      context, model, o->batch_size, &graph, cost);
+  free(grads);
+  return status;
+}
+
 /* model: names and shapes, no data. */
 static mae_status plan_model(mae_context *context, const mae_model *model,
-                             const mae_trainer_options *o,
+                             const mae_trainer_options *o, const bool *trains,
                              mae_training_plan *p) {
   const mae_config *c = &model->config;
-  int64_t kept;
-  MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &kept));
   mae_graph_cost cost;
-  MAE_TRY(mae_graph_measure(context, model, o->batch_size, kept, o->recompute,
-                            &cost));
+  MAE_TRY(mae_is_classifier(c)
+              ? measure_classifier(context, model, o, trains, &cost)
+              : measure_autoencoder(context, model, o, &cost));
   const size_t noise = mae_trainer_noise_values(c, o) * sizeof(float);
+  const int64_t trained = (int64_t)mae_model_shadow_bytes(model, trains);
   p->parameters = mae_model_parameter_count(model, 0);
   p->weight_bytes = (int64_t)mae_model_shadow_bytes(model, NULL);
-  p->gradient_bytes =
-      (int64_t)mae_model_shadow_bytes(model, mae_param_trainable);
-  p->optimizer_bytes = 2 * p->gradient_bytes;
+  p->gradient_bytes = trained;
+  p->optimizer_bytes = (o->ema_decay > 0 ? 3 : 2) * trained;
   p->activation_bytes = (int64_t)(cost.bytes + mae_align(noise));
   p->total_bytes = p->weight_bytes + p->gradient_bytes + p->optimizer_bytes +
                    p->activation_bytes;
@@ -25,6 +55,21 @@ static mae_status plan_model(mae_context *context, const mae_model *model,
   p->decoder_flops = cost.decoder_flops / o->batch_size;
   p->step_flops = cost.step_flops;
   return MAE_OK;
+}
+
+static mae_status plan_config(mae_context *context, const mae_config *c,
+                              const mae_trainer_options *o,
+                              mae_training_plan *p) {
+  mae_model *model;
+  mae_param_rules rules = {0};
+  MAE_TRY(mae_trainer_options_suit(o, c));
+  MAE_TRY(mae_model_describe(c, &model));
+  mae_status status = mae_param_rules_make(model, o, &rules);
+  if (status == MAE_OK)
+    status = plan_model(context, model, o, rules.trains, p);
+  mae_param_rules_free(&rules);
+  mae_model_destroy(model);
+  return status;
 }
 
 mae_status mae_trainer_plan(mae_context *context, const mae_config *config,
@@ -41,12 +86,8 @@ mae_status mae_trainer_plan(mae_context *context, const mae_config *config,
   MAE_TRY(mae_config_read(&c, config));
   mae_trainer_options o;
   MAE_TRY(mae_trainer_options_read(options, &o));
-  mae_model *model;
-  MAE_TRY(mae_model_describe(&c, &model));
   mae_training_plan p = {.struct_size = sizeof p};
-  mae_status status = plan_model(context, model, &o, &p);
-  mae_model_destroy(model);
-  if (status != MAE_OK) return status;
+  MAE_TRY(plan_config(context, &c, &o, &p));
   mae_options_write(plan, plan->struct_size, &p, sizeof p);
   return MAE_OK;
 }
