@@ -18,6 +18,7 @@ int main(void) {
   srunner_add_suite(runner, image_suite());
   srunner_add_suite(runner, preprocess_suite());
   srunner_add_suite(runner, augment_suite());
+  srunner_add_suite(runner, rand_augment_suite());
   srunner_add_suite(runner, model_suite());
   srunner_add_suite(runner, parity_suite());
   srunner_add_suite(runner, finetune_parity_suite());

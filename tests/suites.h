@@ -18,6 +18,7 @@ Suite *labels_suite(void);      /* classes of a dataset's images */
 Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *augment_suite(void);     /* random crops and flips */
+Suite *rand_augment_suite(void); /* RandAugment, random erasing */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */
 Suite *finetune_parity_suite(void); /* classifiers, against PyTorch */

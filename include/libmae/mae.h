@@ -951,10 +951,40 @@ typedef struct mae_loader_options {
                           and resized.  0 (default): at 1/2, 1/4 or 1/8 where
                           the crop is still as large as the image wanted, which
                           is faster and differs slightly */
+  /* The rest belongs to augment = 1, and has no effect without. */
+  int32_t rand_augment_ops; /* RandAugment's operations on an image, 0 to 16;
+                               0 (default): none.  See below */
+  double rand_augment_magnitude; /* mean, 0 to 10; default 9 */
+  double rand_augment_std; /* its standard deviation, 0 to 100; default 0.5 */
+  int32_t rand_augment_increasing; /* 1 (default): all operations do more with
+                                      the magnitude, as timm's "inc1" */
+  double erase; /* probability of random erasing; default 0, see below */
 } mae_loader_options;
 
 MAE_API void mae_loader_options_init(mae_loader_options *options,
                                      size_t struct_size);
+
+/* The same with the augmentation of a recipe.  MAE_RECIPE_PRETRAIN: as init.
+ * MAE_RECIPE_FINETUNE (official): crops of 0.08 to 1 of the area, flips,
+ * RandAugment of 2 operations at 9 +- 0.5, erasing with probability 0.25.
+ * MAE_RECIPE_SCRATCH (the paper's supervised ViT): the same without erasing.
+ * Batch, sizes and the rest are the defaults, for you to change.
+ *
+ * RandAugment is timm's "rand-m9-mstd0.5-inc1" on the 8-bit image, grey or RGB
+ * (in_chans 1 or 3), after crop and flip and before it is normalised: each of
+ * rand_augment_ops times one of autocontrast, equalize, invert, rotate,
+ * posterize, solarize, solarize_add, colour, contrast, brightness, sharpness,
+ * shear x and y, and translate x and y, applied with probability 1/2, with the
+ * pixels that Pillow makes; bicubic, and what comes from outside the image has
+ * the mean colour.  Random erasing is timm's of mode "pixel": of the normalised
+ * image a box of 2 to 33 percent of the area, its aspect 3/10 to 10/3, becomes
+ * standard normal noise.  All is drawn from the seed and the image's number.
+ * A callback's images are left alone.
+ *
+ * MAE_ERROR_INVALID_ARGUMENT: an unknown recipe; options stay as they were. */
+MAE_API mae_status mae_loader_options_recipe(mae_loader_options *options,
+                                             size_t struct_size,
+                                             mae_recipe recipe);
 /* dataset must outlive the loader.  MAE_ERROR_INVALID_ARGUMENT: also a dataset
  * of less than one global batch. */
 MAE_API mae_status mae_loader_create(const mae_dataset *dataset,

@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "base/pool.h"
 #include "data/augment.h"
+#include "data/augmenter.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 
@@ -38,7 +39,8 @@ typedef struct slot {
 typedef struct worker {
   mae_loader *loader;
   mae_context *context; /* of one thread */
-  mae_preprocess *preprocess;
+  mae_preprocess *preprocess; /* without augmentation, */
+  mae_augmenter *augmenter;   /* and with it */
   pthread_t thread;
 } worker;
 
@@ -77,10 +79,29 @@ static const mae_loader_options defaults = {.struct_size = sizeof defaults,
                                             .ratio_max = 4.0 / 3,
                                             .flip = 0.5,
                                             .prefetch = 2,
-                                            .ranks = 1};
+                                            .ranks = 1,
+                                            .rand_augment_magnitude = 9,
+                                            .rand_augment_std = 0.5,
+                                            .rand_augment_increasing = 1};
 
 void mae_loader_options_init(mae_loader_options *options, size_t struct_size) {
   mae_options_write(options, struct_size, &defaults, sizeof defaults);
+}
+
+mae_status mae_loader_options_recipe(mae_loader_options *options,
+                                     size_t struct_size, mae_recipe recipe) {
+  mae_loader_options o = defaults;
+  MAE_REQUIRE(options);
+  if (recipe == MAE_RECIPE_FINETUNE || recipe == MAE_RECIPE_SCRATCH) {
+    o.scale_min = 0.08;
+    o.rand_augment_ops = 2;
+    o.erase = recipe == MAE_RECIPE_FINETUNE ? 0.25 : 0;
+  } else if (recipe != MAE_RECIPE_PRETRAIN) {
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "there is no recipe %d",
+                    (int)recipe);
+  }
+  mae_options_write(options, struct_size, &o, sizeof o);
+  return MAE_OK;
 }
 
 /* --------------------------------------------------------------- order --- */
@@ -127,9 +148,9 @@ static mae_status put_encoded(worker *w, const mae_encoded *in, uint64_t number,
   MAE_TRY(mae_image_decode_shrunk(in, shrink, &image));
   mae_status status;
   if (o->augment)
-    status = mae_preprocess_crop(w->preprocess, w->context, &image,
-                                 mae_crop_box(&crop, width, height, &image),
-                                 crop.flip, out);
+    status = mae_augmenter_run(w->augmenter, w->context, &image,
+                               mae_crop_box(&crop, width, height, &image),
+                               crop.flip, number, out);
   else
     status = mae_preprocess_run(w->preprocess, w->context, &image, out);
   mae_image_free(&image);
@@ -143,9 +164,10 @@ static mae_status put_pixels(worker *w, const mae_image *image, uint64_t number,
     return mae_preprocess_run(w->preprocess, w->context, image, out);
   const mae_crop crop = mae_augment_draw(&w->loader->augment, image->width,
                                          image->height, o->seed, number);
-  return mae_preprocess_crop(
-      w->preprocess, w->context, image,
-      mae_crop_box(&crop, image->width, image->height, image), crop.flip, out);
+  return mae_augmenter_run(
+      w->augmenter, w->context, image,
+      mae_crop_box(&crop, image->width, image->height, image), crop.flip,
+      number, out);
 }
 
 static mae_status put_item(worker *w, int64_t i, uint64_t number, float *out) {
@@ -379,6 +401,7 @@ static mae_status check(const mae_loader_options *o) {
   MAE_TRY(check_range("in_chans", o->in_chans, 1, 4096));
   MAE_TRY(check_range("augment", o->augment, 0, 1));
   MAE_TRY(check_range("full_decode", o->full_decode, 0, 1));
+  MAE_TRY(mae_augmenter_check(o));
   MAE_TRY(check_range("threads", o->threads, 0, MOST_THREADS));
   MAE_TRY(check_range("prefetch", o->prefetch, 1, MOST_PREFETCH));
   MAE_TRY(check_range("ranks", o->ranks, 1, 1 << 20));
@@ -392,6 +415,7 @@ static mae_status init_worker(mae_loader *l, worker *w) {
   c.threads = 1;
   w->loader = l;
   MAE_TRY(mae_context_create(&c, &w->context));
+  if (o->augment) return mae_augmenter_create(o, &w->augmenter);
   return mae_preprocess_create(o->in_chans, o->image_height, o->image_width, 0,
                                o->mean, o->std, &w->preprocess);
 }
@@ -499,6 +523,7 @@ void mae_loader_destroy(mae_loader *l) {
   stop_workers(l);
   for (int32_t i = 0; l->workers && i < l->n_workers; i++) {
     mae_preprocess_destroy(l->workers[i].preprocess);
+    mae_augmenter_destroy(l->workers[i].augmenter);
     mae_context_destroy(l->workers[i].context);
   }
   for (int32_t i = 0; l->slots && i < l->n_slots; i++) {

@@ -102,6 +102,10 @@ void mae_preprocess_destroy(mae_preprocess *p) {
   free(p);
 }
 
+const float *mae_preprocess_mean(const mae_preprocess *p) { return p->mean; }
+
+const float *mae_preprocess_std(const mae_preprocess *p) { return p->std; }
+
 /* ---------------------------------------------------------------- run --- */
 
 /* Bytes from row to row, when rows of that stride exist in any memory. */

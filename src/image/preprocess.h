@@ -18,6 +18,9 @@ mae_status mae_preprocess_create(int32_t chans, int32_t height, int32_t width,
                                  double crop_ratio, const float *mean,
                                  const float *std, mae_preprocess **out);
 void mae_preprocess_destroy(mae_preprocess *p);
+/* The chans values in effect, lent by p. */
+const float *mae_preprocess_mean(const mae_preprocess *p);
+const float *mae_preprocess_std(const mae_preprocess *p);
 
 /* out [chans, height, width].  Splits its work over the context's pool;
  * allocates only when an image needs more scratch than any before.  Not for
