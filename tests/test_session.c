@@ -222,7 +222,7 @@ START_TEST(bad_options) {
   mae_session_options_init(&good, sizeof good);
   o = good, o.batch_size = 0;
   refuse(o, "batch_size");
-  o = good, o.features = (mae_features)4;
+  o = good, o.features = (mae_features)5;
   refuse(o, "features");
   o = good, o.block = 2;
   refuse(o, "block");
