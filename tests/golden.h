@@ -52,6 +52,53 @@ static inline double relative_error(const float *got, const float *want,
   return most / (scale > 0 ? scale : 1);
 }
 
+/* The tensor prefix + name of a golden file; MAE_SHOW_PARITY=1 prints what was
+ * reached. */
+static inline void expect_golden(const mae_safetensors *file,
+                                 const char *prefix, const char *name,
+                                 const float *got, int64_t n, double bar) {
+  char full[128];
+  snprintf(full, sizeof full, "%s%s", prefix, name);
+  mae_tensor *want = golden(file, full);
+  ck_assert_int_eq(mae_tensor_size(want), n);
+  double error = relative_error(got, want->data, n);
+  if (getenv("MAE_SHOW_PARITY")) printf("parity %-40s %.2e\n", full, error);
+  ck_assert_msg(error <= bar, "%s: relative error %g", full, error);
+  mae_tensor_destroy(want);
+}
+
+/* A key bias adds the same to all scores of a query, so softmax drops it and
+ * its true gradient is zero.  Adam scales whatever rounding leaves there up to
+ * a step of the learning rate, in any f32 program; so the queries' and values'
+ * thirds of qkv.bias are held to the bar, the keys' to the sum of the rates. */
+static inline void expect_qkv_bias(const mae_safetensors *file,
+                                   const char *full, const float *got,
+                                   int64_t n, double sum_of_rates, double bar) {
+  mae_tensor *want = golden(file, full);
+  ck_assert_int_eq(mae_tensor_size(want), n);
+  for (int64_t i = 0; i < n; i++) {
+    double most = i / (n / 3) == 1 ? sum_of_rates
+                                   : bar * 0.05; /* values are ~0.05 */
+    double error = fabs((double)got[i] - want->data[i]);
+    ck_assert_msg(error <= most, "%s[%d]: error %g", full, (int)i, error);
+  }
+  mae_tensor_destroy(want);
+}
+
+/* A parameter after some steps of AdamW. */
+static inline void expect_trained(const mae_safetensors *file,
+                                  const char *prefix, const char *name,
+                                  const mae_tensor *value, double sum_of_rates,
+                                  double bar) {
+  const int64_t n = mae_tensor_size(value);
+  char full[128];
+  snprintf(full, sizeof full, "%s%s", prefix, name);
+  if (strstr(name, "qkv.bias"))
+    expect_qkv_bias(file, full, value->data, n, sum_of_rates, bar);
+  else
+    expect_golden(file, prefix, name, value->data, n, bar);
+}
+
 static inline mae_context *make_context(int32_t threads, mae_isa isa) {
   mae_context_options o;
   mae_context *context;

@@ -1,20 +1,11 @@
-/* Classifiers against PyTorch in double precision (tests/data/make_finetune.py).
- * The bar is that of test_parity.c, 1e-4 relative to the largest value of each
- * tensor; MAE_SHOW_PARITY=1 prints what was reached. */
+/* Classifiers against PyTorch in double precision (make_finetune.py of
+ * tests/data).  The bar is that of test_parity.c, 1e-4 relative to the largest
+ * value of each tensor; MAE_SHOW_PARITY=1 prints what was reached. */
 #include "golden.h"
+#include "model/graph.h"
 #include "suites.h"
 
-static void expect(const mae_safetensors *file, const char *prefix,
-                   const char *name, const float *got, int64_t n, double bar) {
-  char full[128];
-  snprintf(full, sizeof full, "%s%s", prefix, name);
-  mae_tensor *want = golden(file, full);
-  ck_assert_int_eq(mae_tensor_size(want), n);
-  double error = relative_error(got, want->data, n);
-  if (getenv("MAE_SHOW_PARITY")) printf("parity %-40s %.2e\n", full, error);
-  ck_assert_msg(error <= bar, "%s: relative error %g", full, error);
-  mae_tensor_destroy(want);
-}
+static const double BAR = 1e-4;
 
 /* --------------------------------------------------------- operations --- */
 
@@ -89,13 +80,13 @@ static void check_op(const mae_safetensors *file, mae_context *context,
   fill(mae_tape_grad(tape, out), file, c, "dy");
   ASSERT_OK(mae_tape_backward(tape, mae_tape_grad(tape, out)->data[0], 0));
   const mae_tensor *y = mae_tape_value(tape, out);
-  expect(file, c->prefix, "y", y->data, mae_tensor_size(y), OP_BAR);
+  expect_golden(file, c->prefix, "y", y->data, mae_tensor_size(y), OP_BAR);
   for (int i = 0; i < INPUTS && c->in[i]; i++) {
     const mae_tensor *grad = mae_tape_grad(tape, in[i]);
     char name[32];
     snprintf(name, sizeof name, "d%s", c->in[i]);
     if (c->live[i])
-      expect(file, c->prefix, name, grad->data, mae_tensor_size(grad), OP_BAR);
+      expect_golden(file, c->prefix, name, grad->data, mae_tensor_size(grad), OP_BAR);
   }
   mae_tape_destroy(tape);
 }
