@@ -66,6 +66,8 @@ static const struct {
     {offsetof(mae_config, decoder_depth), -1, "decoder_depth"},
     {offsetof(mae_config, decoder_num_heads), 3, "decoder_embed_dim"},
     {offsetof(mae_config, norm_pix_loss), 2, "norm_pix_loss"},
+    {offsetof(mae_config, encoder_mask_tokens), 2, "encoder_mask_tokens"},
+    {offsetof(mae_config, encoder_mask_tokens), -1, "encoder_mask_tokens"},
 };
 
 START_TEST(bad_config) {
@@ -289,6 +291,108 @@ START_TEST(full_disk) {
 }
 END_TEST
 
+/* The other weights and the features are those of a model without. */
+START_TEST(mask_tokens_of_the_encoder) {
+  mae_config c = small_config();
+  mae_model *plain = small_model(5), *model, *loaded;
+  c.encoder_mask_tokens = 1;
+  ASSERT_OK(mae_model_create(&c, 5, &model));
+  const int32_t n = mae_model_num_tensors(plain);
+  ck_assert_int_eq(mae_model_num_tensors(model), n + 1);
+  ck_assert_str_eq(mae_model_tensor_name(model, n), "encoder_mask_token");
+  const mae_tensor *token = mae_model_tensor(model, n);
+  ck_assert_int_eq(mae_tensor_size(token), 32);
+  ck_assert_double_gt(mean_square(token), 1e-5);
+  for (int32_t i = 0; i < n; i++)
+    ck_assert_mem_eq(mae_model_tensor(model, i)->data,
+                     mae_model_tensor(plain, i)->data,
+                     (size_t)mae_tensor_size(mae_model_tensor(plain, i)) *
+                         sizeof(float));
+  /* The decoder's own token, 16 wide, gives way to the encoder's, 32. */
+  ck_assert_int_eq(mae_model_parameter_count(model, 1),
+                   mae_model_parameter_count(plain, 1) - 16 + 32);
+  ASSERT_OK(mae_model_save(model, path));
+  ASSERT_OK(mae_model_load(path, &loaded));
+  mae_config read = small_config();
+  ASSERT_OK(mae_model_config(loaded, &read));
+  ck_assert_int_eq(read.encoder_mask_tokens, 1);
+  ck_assert(same_weights(model, loaded));
+  ASSERT_FAILS(mae_model_export(model, MAE_LAYOUT_HUGGING_FACE, MAE_DTYPE_F32,
+                                path),
+               MAE_ERROR_UNSUPPORTED, "mask tokens");
+  c.decoder_embed_dim = c.decoder_depth = c.decoder_num_heads = 0;
+  mae_model *none = NULL;
+  ASSERT_FAILS(mae_model_create(&c, 5, &none), MAE_ERROR_INVALID_ARGUMENT,
+               "encoder_mask_tokens");
+  mae_model_destroy(plain);
+  mae_model_destroy(model);
+  mae_model_destroy(loaded);
+}
+END_TEST
+
+/* A file without our metadata is known by its tensors. */
+START_TEST(mask_tokens_inferred) {
+  mae_config c = small_config(), read = c;
+  mae_model *model, *loaded;
+  c.encoder_mask_tokens = 1;
+  ASSERT_OK(mae_model_create(&c, 5, &model));
+  mae_safetensors_entry entries[128];
+  const int32_t n = mae_model_num_tensors(model);
+  ck_assert_int_le(n, 128);
+  for (int32_t i = 0; i < n; i++)
+    entries[i] = (mae_safetensors_entry){mae_model_tensor_name(model, i),
+                                         mae_model_tensor(model, i)};
+  ASSERT_OK(mae_safetensors_write(path, entries, n, NULL, 0));
+  mae_load_options o;
+  mae_load_options_init(&o, sizeof o);
+  o.num_heads = 4;
+  o.decoder_num_heads = 2;
+  ASSERT_OK(mae_model_import(path, &o, &loaded, NULL));
+  ASSERT_OK(mae_model_config(loaded, &read));
+  ck_assert_int_eq(read.encoder_mask_tokens, 1);
+  ck_assert(same_weights(model, loaded));
+  mae_model_destroy(model);
+  mae_model_destroy(loaded);
+}
+END_TEST
+
+/* Weight decay leaves the token alone that is not used, and the encoder's
+ * cost is that of all tokens. */
+START_TEST(mask_tokens_trained) {
+  mae_config c = small_config();
+  mae_context *context = make_context(1, MAE_ISA_AUTO);
+  mae_model *model;
+  mae_trainer *trainer;
+  mae_trainer_options o;
+  mae_training_plan plan = {.struct_size = sizeof plan}, usual = plan;
+  c.encoder_mask_tokens = 1;
+  mae_trainer_options_init(&o, sizeof o);
+  o.batch_size = 4;
+  o.weight_decay = 0.5;
+  o.base_lr = 1;
+  ASSERT_OK(mae_model_create(&c, 5, &model));
+  float decoders[16], encoders[32];
+  const mae_tensor *unused = mae_model_find(model, "mask_token");
+  const mae_tensor *used = mae_model_find(model, "encoder_mask_token");
+  memcpy(decoders, unused->data, sizeof decoders);
+  memcpy(encoders, used->data, sizeof encoders);
+  float *images = small_images(4, 6);
+  ASSERT_OK(mae_trainer_create(context, model, &o, &trainer));
+  ck_assert_ptr_null(mae_trainer_gradient(trainer, "mask_token"));
+  ASSERT_OK(mae_trainer_step(trainer, images, NULL, NULL));
+  ck_assert_mem_eq(unused->data, decoders, sizeof decoders);
+  for (int i = 0; i < 32; i++) ck_assert(used->data[i] != encoders[i]);
+  ASSERT_OK(mae_trainer_plan(context, &c, &o, &plan));
+  c.encoder_mask_tokens = 0;
+  ASSERT_OK(mae_trainer_plan(context, &c, &o, &usual));
+  ck_assert_double_gt(plan.encoder_flops, 2.5 * usual.encoder_flops);
+  mae_trainer_destroy(trainer);
+  free(images);
+  mae_model_destroy(model);
+  mae_context_destroy(context);
+}
+END_TEST
+
 Suite *model_suite(void) {
   Suite *suite = suite_create("model");
   TCase *tc = tcase_create("model");
@@ -306,6 +410,9 @@ Suite *model_suite(void) {
   tcase_add_loop_test(tc, edited_checkpoint, 0, sizeof edits / sizeof *edits);
   tcase_add_test(tc, no_such_file);
   tcase_add_test(tc, full_disk);
+  tcase_add_test(tc, mask_tokens_of_the_encoder);
+  tcase_add_test(tc, mask_tokens_inferred);
+  tcase_add_test(tc, mask_tokens_trained);
   suite_add_tcase(suite, tc);
   return suite;
 }

@@ -231,6 +231,8 @@ printed '^encoder  *48 wide, 3 blocks, 4 heads$'
 printed '^decoder  *32 wide, 2 blocks, 2 heads$'
 printed '^step  *1 image, 0.5 of the patches hidden$'
 printed 'GiB: it fits$'
+expect 0 mae plan --encoder-mask-tokens 1
+printed '^encoder  *3[0-9.]*  *an image, forward$'
 expect 0 mae plan --model vit_h14 --batch 60000 --recompute
 printed 'GiB: it does not fit$'
 # As many images as would take twice the memory that there is.
@@ -327,6 +329,12 @@ for file in official.pth official_pool.pth hf_mae timm_mae.safetensors hf_vit; d
   [ $file != hf_vit ] || said '2 tensors of .*hf_vit not used'
   expect 0 helper npy others.npy '<f4' '(4, 16)'
 done
+for file in official_cls.pth official_pool.pth; do
+  expect 0 mae features -q --num-heads 2 -m "$data/import/$file" photos --output logits -o others.npy
+  expect 0 helper npy others.npy '<f4' '(4, 3)'
+done
+expect 1 mae features -q $heads -m "$data/import/official.pth" photos --output logits -o others.npy
+said 'no head'
 
 # ---------------------------------------------------------------- convert --
 expect 0 mae convert colour.safetensors copy.safetensors --to official

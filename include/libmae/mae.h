@@ -327,6 +327,14 @@ typedef struct mae_config {
                             to the mean of the patch tokens.  Default 0 */
   int32_t num_classes;   /* rows of "head.weight"; 0 (default): no head.  A
                             model with one is a classifier */
+  int32_t encoder_mask_tokens; /* 1: the paper's ablation (table 1c, "encoder
+                            w/ [M]"): pretraining's encoder sees all L tokens,
+                            with a learned "encoder_mask_token" for the removed
+                            patches, and the decoder adds none of its own (its
+                            mask_token stays as it is made).  That costs the
+                            encoder what masking saves it.  Features are those
+                            of the patches seen, as of any model.  Needs a
+                            decoder.  Default 0 */
 } mae_config;
 
 /* preset: "vit_b16", "vit_l16" or "vit_h14", each at 224 x 224 RGB with the
@@ -361,8 +369,8 @@ MAE_API void mae_model_destroy(mae_model *model);
 /* config->struct_size tells how much of it to fill (mae_config_init). */
 MAE_API mae_status mae_model_config(const mae_model *model, mae_config *config);
 MAE_API int64_t mae_model_num_patches(const mae_model *model);
-/* Elements of all tensors; trainable_only != 0 leaves out the fixed position
- * tables. */
+/* Elements of all tensors; trainable_only != 0 leaves out those that
+ * pretraining leaves as they are, the position tables. */
 MAE_API int64_t mae_model_parameter_count(const mae_model *model,
                                           int32_t trainable_only);
 /* Tensors under their official names ("blocks.0.attn.qkv.weight"), in the
@@ -484,7 +492,8 @@ MAE_API int64_t mae_load_report_mapped_bytes(const mae_load_report *report);
  * (transformers makes a ViTMAEForPreTraining for square images alone; of
  * others its ViTMAEModel reads the encoder.)  In f16 values are rounded to
  * nearest.  mae_model_import reads all of them; after f32 it has the same bits.
- * MAE_ERROR_UNSUPPORTED: global_pool or a head under Hugging Face's naming;
+ * MAE_ERROR_UNSUPPORTED: global_pool, a head or encoder_mask_tokens under
+ * Hugging Face's naming;
  * MAE_ERROR_INVALID_ARGUMENT: f16 and a value beyond its range. */
 MAE_API mae_status mae_model_export(const mae_model *model, mae_layout layout,
                                     mae_dtype dtype, const char *path);

@@ -11,7 +11,7 @@
 typedef struct config_field {
   const char *key;
   size_t offset;
-  bool newer; /* files of version 0.1.0 lack it: the default is meant */
+  bool newer; /* older files lack it: the default is meant */
 } config_field;
 
 #define FIELD(name) {"mae." #name, offsetof(mae_config, name), false}
@@ -23,7 +23,7 @@ static const config_field fields[] = {
     FIELD(num_heads),         FIELD(decoder_embed_dim),
     FIELD(decoder_depth),     FIELD(decoder_num_heads),
     FIELD(norm_pix_loss),     NEWER(global_pool),
-    NEWER(num_classes),
+    NEWER(num_classes),       NEWER(encoder_mask_tokens),
 };
 static const config_field reals[] = {FIELD(mlp_ratio), NEWER(layer_norm_eps)};
 #undef FIELD

@@ -22,6 +22,9 @@ static mae_status check(const mae_model *model, mae_layout layout,
     return mae_fail(MAE_ERROR_UNSUPPORTED,
                     "Hugging Face's ViTMAE has neither global pooling nor a "
                     "head");
+  if (layout == MAE_LAYOUT_HUGGING_FACE && c->encoder_mask_tokens)
+    return mae_fail(MAE_ERROR_UNSUPPORTED,
+                    "Hugging Face's ViTMAE has no mask tokens in its encoder");
   return MAE_OK;
 }
 

@@ -80,7 +80,10 @@ static void set_shapes(const source *s, mae_config *c) {
   c->depth = depth(s, false);
   c->mlp_ratio = mlp_ratio(s, c->embed_dim);
   set_decoder(s, c);
-  if (c->decoder_embed_dim) return;
+  if (c->decoder_embed_dim) {
+    c->encoder_mask_tokens = find(s, "encoder_mask_token") != NULL;
+    return;
+  }
   c->global_pool = find(s, "fc_norm.weight") != NULL;
   c->num_classes = dim(s, "head.weight", 2, 0);
 }

@@ -28,6 +28,7 @@ mae_status mae_model_classifier(const mae_model *encoder, int32_t num_classes,
   MAE_REQUIRE(out);
   mae_config c = encoder->config;
   c.decoder_embed_dim = c.decoder_depth = c.decoder_num_heads = 0;
+  c.encoder_mask_tokens = 0;
   c.num_classes = num_classes;
   c.global_pool = global_pool;
   if (num_classes < 1)

@@ -73,7 +73,11 @@ bool mae_config_has_decoder(const mae_config *c) {
 }
 
 static mae_status check_decoder(const mae_config *c) {
-  if (!mae_config_has_decoder(c)) return MAE_OK;
+  if (!mae_config_has_decoder(c)) {
+    if (!c->encoder_mask_tokens) return MAE_OK;
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "config: encoder_mask_tokens go with a decoder");
+  }
   if (c->global_pool || c->num_classes)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "config: global_pool and num_classes go without a decoder");
@@ -102,6 +106,7 @@ mae_status mae_config_check(const mae_config *c) {
   MAE_TRY(check_range("depth", c->depth, MOST_DEPTH));
   MAE_TRY(check_width("embed_dim", c->embed_dim, c->num_heads));
   MAE_TRY(check_flag("global_pool", c->global_pool));
+  MAE_TRY(check_flag("encoder_mask_tokens", c->encoder_mask_tokens));
   if (c->num_classes) /* 0: no head */
     MAE_TRY(check_range("num_classes", c->num_classes, MOST_CLASSES));
   MAE_TRY(check_decoder(c));
@@ -141,7 +146,8 @@ bool mae_config_same(const mae_config *a, const mae_config *b) {
          a->norm_pix_loss == b->norm_pix_loss &&
          a->mlp_ratio == b->mlp_ratio &&
          a->layer_norm_eps == b->layer_norm_eps &&
-         a->global_pool == b->global_pool && a->num_classes == b->num_classes;
+         a->global_pool == b->global_pool && a->num_classes == b->num_classes &&
+         a->encoder_mask_tokens == b->encoder_mask_tokens;
 }
 
 int64_t mae_config_patches(const mae_config *c) {

@@ -61,6 +61,12 @@ mae_var mae_graph_linear(mae_graph *g, mae_var x, int32_t weight) {
   return x;
 }
 
+/* Does the encoder see all tokens?  A graph of features has no decoder that
+ * would want them. */
+static bool encodes_mask_tokens(const mae_graph *g) {
+  return g->model->config.encoder_mask_tokens && g->restore.id != MAE_NO_VAR;
+}
+
 /* Official forward_encoder on the kept patches alone, up to the blocks. */
 mae_var mae_graph_embed(mae_graph *g) {
   const mae_config *c = &g->model->config;
@@ -68,8 +74,15 @@ mae_var mae_graph_embed(mae_graph *g) {
                                  param(g, mae_param_patch_embed(c)),
                                  param(g, mae_param_patch_embed(c) + 1),
                                  g->keep);
+  mae_index seen = g->keep;
   mae_tape_concat_token(g->tape, param(g, MAE_PARAM_CLS_TOKEN), x, &x);
-  mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_POS_EMBED), g->keep, &x);
+  if (encodes_mask_tokens(g)) {
+    seen.id = MAE_NO_VAR;
+    mae_tape_unshuffle_tokens(g->tape, x,
+                              param(g, mae_param_encoder_mask_token(c)),
+                              g->restore, &x);
+  }
+  mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_POS_EMBED), seen, &x);
   return x;
 }
 
@@ -86,8 +99,9 @@ static mae_var decode(mae_graph *g, mae_var latent) {
   const mae_config *c = &g->model->config;
   const mae_index all = {MAE_NO_VAR};
   mae_var x = mae_graph_linear(g, latent, mae_param_decoder_embed(c));
-  mae_tape_unshuffle_tokens(g->tape, x, param(g, MAE_PARAM_MASK_TOKEN),
-                            g->restore, &x);
+  if (!encodes_mask_tokens(g))
+    mae_tape_unshuffle_tokens(g->tape, x, param(g, MAE_PARAM_MASK_TOKEN),
+                              g->restore, &x);
   mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_DECODER_POS_EMBED), all,
                         &x);
   x = mae_graph_blocks(g, x, mae_param_decoder_blocks(c), c->decoder_depth,

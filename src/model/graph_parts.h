@@ -11,7 +11,8 @@ mae_status mae_graph_begin(mae_context *context, const mae_model *model,
                            int64_t batch, mae_graph *g);
 
 /* Images to tokens [B, 1+n, D] with their positions: the patches that g->keep
- * names, or all of them in order when it is no index. */
+ * names, or all of them in order when it is no index.  In a whole autoencoder
+ * with encoder_mask_tokens, mask tokens stand for the others. */
 mae_var mae_graph_embed(mae_graph *g);
 
 /* Blocks whose parameters begin there; drop_scales: two variables for each

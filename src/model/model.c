@@ -42,12 +42,17 @@ int32_t mae_param_decoder_pred(const mae_config *c) {
   return mae_param_decoder_norm(c) + 2;
 }
 
+int32_t mae_param_encoder_mask_token(const mae_config *c) {
+  return mae_param_decoder_pred(c) + 2;
+}
+
 /* Append a parameter; sizes were bounded by mae_config_check. */
 static void add(mae_model *model, mae_init init, const char *prefix,
                 const char *name, int32_t ndim, const int64_t *shape) {
   mae_param *p = &model->params[model->n_params++];
   snprintf(p->name, sizeof p->name, "%s%s", prefix, name);
   p->init = init;
+  p->fixed = init == MAE_INIT_POSITIONS;
   p->value.ndim = ndim;
   for (int32_t i = 0; i < MAE_MAX_DIMS; i++)
     p->value.shape[i] = i < ndim ? shape[i] : 1;
@@ -99,6 +104,13 @@ static void add_decoder(mae_model *model) {
   add_linear(model, "", "decoder_pred", mae_config_patch_values(c), width);
 }
 
+/* The encoder's takes the place of the decoder's, which is not used then. */
+static void add_encoder_mask_token(mae_model *model) {
+  model->params[MAE_PARAM_MASK_TOKEN].fixed = true;
+  add(model, MAE_INIT_TOKEN, "", "encoder_mask_token", 3,
+      (int64_t[]){1, 1, model->config.embed_dim});
+}
+
 static void add_all(mae_model *model) {
   const mae_config *c = &model->config;
   const int64_t tokens = 1 + mae_config_patches(c), p = c->patch_size;
@@ -118,6 +130,7 @@ static void add_all(mae_model *model) {
   add_norm(model, "", c->global_pool ? "fc_norm" : "norm", width);
   if (mae_config_has_decoder(c)) add_decoder(model);
   if (c->num_classes) add_head(model, c->num_classes, width);
+  if (c->encoder_mask_tokens) add_encoder_mask_token(model);
 }
 
 /* ----------------------------------------------------------- creation --- */
@@ -127,7 +140,7 @@ mae_status mae_model_describe(const mae_config *config, mae_model **out) {
   if (!model) return MAE_ERROR_OUT_OF_MEMORY;
   model->config = *config;
   /* Room for a decoder, and for a head in its place. */
-  size_t count = (size_t)mae_param_decoder_pred(config) + 2;
+  size_t count = (size_t)mae_param_encoder_mask_token(config) + 1;
   model->params = mae_calloc(count, sizeof *model->params);
   if (!model->params) {
     free(model);

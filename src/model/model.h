@@ -20,6 +20,7 @@ typedef struct mae_param {
   char name[64];
   mae_tensor value;
   mae_init init;
+  bool fixed; /* pretraining leaves it as it is */
 } mae_param;
 
 /* Numbers of parameters, in the official order.  From the decoder's first two
@@ -50,9 +51,12 @@ int32_t mae_param_decoder_embed(const mae_config *config); /* weight, bias */
 int32_t mae_param_decoder_blocks(const mae_config *config);
 int32_t mae_param_decoder_norm(const mae_config *config); /* weight, bias */
 int32_t mae_param_decoder_pred(const mae_config *config); /* weight, bias */
+/* With encoder_mask_tokens only, and last, so that the others keep their
+ * random numbers. */
+int32_t mae_param_encoder_mask_token(const mae_config *config);
 
 static inline bool mae_param_trainable(const mae_param *param) {
-  return param->init != MAE_INIT_POSITIONS;
+  return !param->fixed;
 }
 
 /* Another view of a model, for images of another size: it shares the weights

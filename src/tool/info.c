@@ -98,6 +98,8 @@ static void print_rest(const mae_config *c) {
            c->norm_pix_loss ? "normalised patches" : "pixels");
   else
     puts("decoder     none");
+  if (c->encoder_mask_tokens)
+    puts("            mask tokens are the encoder's");
   if (c->num_classes)
     printf("head        %d classes\n", c->num_classes);
   else

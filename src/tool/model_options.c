@@ -18,7 +18,8 @@ static const struct {
     {"decoder-embed-dim", offsetof(mae_config, decoder_embed_dim)},
     {"decoder-depth", offsetof(mae_config, decoder_depth)},
     {"decoder-num-heads", offsetof(mae_config, decoder_num_heads)},
-    {"norm-pix-loss", offsetof(mae_config, norm_pix_loss)}};
+    {"norm-pix-loss", offsetof(mae_config, norm_pix_loss)},
+    {"encoder-mask-tokens", offsetof(mae_config, encoder_mask_tokens)}};
 
 void model_options_init(model_options *m) {
   *m = (model_options){.preset = NULL};

@@ -28,8 +28,9 @@ enum {
       {"num-heads", required_argument, NULL, MODEL_FIELDS + 4},           \
       {"decoder-embed-dim", required_argument, NULL, MODEL_FIELDS + 5},   \
       {"decoder-depth", required_argument, NULL, MODEL_FIELDS + 6},       \
-      {"decoder-num-heads", required_argument, NULL, MODEL_FIELDS + 7}, { \
-    "norm-pix-loss", required_argument, NULL, MODEL_FIELDS + 8            \
+      {"decoder-num-heads", required_argument, NULL, MODEL_FIELDS + 7},   \
+      {"norm-pix-loss", required_argument, NULL, MODEL_FIELDS + 8}, {     \
+    "encoder-mask-tokens", required_argument, NULL, MODEL_FIELDS + 9      \
   }
 
 #define MODEL_HELP                                                            \
@@ -42,9 +43,10 @@ enum {
   "      --patch-size N --in-chans N --mlp-ratio X --layer-norm-eps X\n"      \
   "      --embed-dim N --depth N --num-heads N\n"                             \
   "      --decoder-embed-dim N --decoder-depth N --decoder-num-heads N\n"     \
-  "      --norm-pix-loss 0|1  predict pixels, or patches normalised (1)\n"
+  "      --norm-pix-loss 0|1  predict pixels, or patches normalised (1)\n"     \
+  "      --encoder-mask-tokens 0|1  mask tokens in the encoder too (0)\n"
 
-enum { MODEL_FIELD_COUNT = 9 };
+enum { MODEL_FIELD_COUNT = 10 };
 
 typedef struct model_options {
   const char *preset; /* NULL: the default */

@@ -75,6 +75,8 @@ static const setting settings[] = {
     {"mlp-ratio", REAL, AT(config.mlp_ratio), 1e-3, 64, "width of the MLPs (4)"},
     {"norm-pix-loss", INT, AT(config.norm_pix_loss), 0, 1,
      "1: predict normalised patches (the default)"},
+    {"encoder-mask-tokens", INT, AT(config.encoder_mask_tokens), 0, 1,
+     "1: the encoder sees mask tokens too, an ablation (0)"},
     {"layer-norm-eps", REAL, AT(config.layer_norm_eps), 1e-30, 0.99, "(1e-6)"},
     {"Training (defaults: the paper's)", HEADING, 0, 0, 0, NULL},
     {"epochs", INT, AT(epochs), 1, 1e9, "(800)"},
@@ -262,6 +264,7 @@ static int settle_config(pretrain_settings *s) {
   FILL(decoder_num_heads);
   FILL(mlp_ratio);
   FILL(layer_norm_eps);
+  FILL(encoder_mask_tokens);
 #undef FILL
   if (c->norm_pix_loss >= 0) preset.norm_pix_loss = c->norm_pix_loss;
   *c = preset;

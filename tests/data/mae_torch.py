@@ -71,11 +71,13 @@ class PatchEmbed(nn.Module):
 class Mae(nn.Module):
     def __init__(self, image_height=224, image_width=224, patch_size=16, in_chans=3,
                  embed_dim=768, depth=12, num_heads=12, decoder_embed_dim=512,
-                 decoder_depth=8, decoder_num_heads=16, mlp_ratio=4, norm_pix_loss=1):
+                 decoder_depth=8, decoder_num_heads=16, mlp_ratio=4, norm_pix_loss=1,
+                 encoder_mask_tokens=0):
         super().__init__()
         rows, columns = image_height // patch_size, image_width // patch_size
         self.patch_size, self.in_chans = patch_size, in_chans
         self.rows, self.columns, self.norm_pix_loss = rows, columns, norm_pix_loss
+        self.encoder_mask_tokens = encoder_mask_tokens
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(position_table(rows, columns, embed_dim), False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
@@ -99,6 +101,8 @@ class Mae(nn.Module):
         nn.init.xavier_uniform_(weight.data.view(len(weight), -1))
         nn.init.normal_(self.cls_token, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
+        if encoder_mask_tokens:
+            self.encoder_mask_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dim))
 
     def patchify(self, images):
         b, p = len(images), self.patch_size
@@ -111,18 +115,23 @@ class Mae(nn.Module):
         return x.permute(0, 5, 1, 3, 2, 4).reshape(
             b, self.in_chans, self.rows * p, self.columns * p)
 
-    def encode(self, images, noise=None, ratio=0.75, blocks=None, norm=True):
+    def encode(self, images, noise=None, ratio=0.75, blocks=None, norm=True,
+               mask_tokens=0):
         """Tokens, and with noise also mask and ids_restore; without it no
-        patch is masked."""
-        x = self.patch_embed(images) + self.pos_embed[:, 1:]
+        patch is masked.  mask_tokens: masked patches stay, as that token."""
+        x, positions = self.patch_embed(images), self.pos_embed[:, 1:]
         mask = restore = None
         if noise is not None:
             length = x.shape[1]
             kept = int(length * (1 - ratio))
             shuffle = noise.argsort(dim=1)
             restore = shuffle.argsort(dim=1)
-            x = x.gather(1, shuffle[:, :kept, None].expand(-1, -1, x.shape[2]))
             mask = (restore >= kept).to(x.dtype)
+        if mask_tokens:
+            x = torch.where(mask[..., None] > 0, self.encoder_mask_token, x)
+        x = x + positions
+        if noise is not None and not mask_tokens:
+            x = x.gather(1, shuffle[:, :kept, None].expand(-1, -1, x.shape[2]))
         token = self.cls_token + self.pos_embed[:, :1]
         x = torch.cat([token.expand(len(x), -1, -1), x], 1)
         for block in self.blocks[:blocks]:
@@ -131,10 +140,12 @@ class Mae(nn.Module):
 
     def decode(self, latent, restore):
         x = self.decoder_embed(latent)
-        removed = restore.shape[1] + 1 - x.shape[1]
-        tokens = torch.cat([x[:, 1:], self.mask_token.expand(len(x), removed, -1)], 1)
-        tokens = tokens.gather(1, restore[..., None].expand(-1, -1, x.shape[2]))
-        x = torch.cat([x[:, :1], tokens], 1) + self.decoder_pos_embed
+        if not self.encoder_mask_tokens:
+            removed = restore.shape[1] + 1 - x.shape[1]
+            tokens = torch.cat([x[:, 1:], self.mask_token.expand(len(x), removed, -1)], 1)
+            tokens = tokens.gather(1, restore[..., None].expand(-1, -1, x.shape[2]))
+            x = torch.cat([x[:, :1], tokens], 1)
+        x = x + self.decoder_pos_embed
         for block in self.decoder_blocks:
             x = block(x)
         return self.decoder_pred(self.decoder_norm(x))[:, 1:]
@@ -149,7 +160,8 @@ class Mae(nn.Module):
         return (x - mean) / std, mean, std
 
     def forward(self, images, noise, ratio=0.75):
-        latent, mask, restore = self.encode(images, noise, ratio)
+        latent, mask, restore = self.encode(images, noise, ratio,
+                                            mask_tokens=self.encoder_mask_tokens)
         pred = self.decode(latent, restore)
         error = ((pred - self.target(images)[0]) ** 2).mean(-1)
         return (error * mask).sum() / mask.sum(), pred, mask

@@ -1,4 +1,4 @@
-"""Makes golden_tiny.safetensors and golden_odd.safetensors beside itself.
+"""Makes golden_tiny, golden_odd and golden_masked.safetensors beside itself.
 
 Each file is a model with random weights, none of them special, and what the
 reference computes from it in double precision.  Needs torch and safetensors:
@@ -16,6 +16,9 @@ TINY = dict(image_height=32, image_width=32, patch_size=8, in_chans=3, embed_dim
 ODD = dict(image_height=24, image_width=36, patch_size=6, in_chans=1, embed_dim=36,
            depth=3, num_heads=3, decoder_embed_dim=20, decoder_depth=2,
            decoder_num_heads=5, mlp_ratio=2.5, norm_pix_loss=0)
+MASKED = dict(image_height=16, image_width=24, patch_size=4, in_chans=1, embed_dim=16,
+              depth=2, num_heads=2, decoder_embed_dim=12, decoder_depth=1,
+              decoder_num_heads=3, mlp_ratio=2, norm_pix_loss=1, encoder_mask_tokens=1)
 STEPS, WARMUP, TOTAL = 5, 2, 10
 
 
@@ -44,7 +47,7 @@ def golden(config, batch, ratio, seed):
             "golden.features": model.encode(images)[0],
             "golden.block0": model.encode(images, blocks=1, norm=False)[0],
             "golden.recon": model.reconstruct(images, noises[0], ratio)})
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    named = [(n, p) for n, p in model.named_parameters() if p.grad is not None]
     out.update({f"grad.{n}": p.grad.clone() for n, p in named})
 
     peak = base_lr.double().item() * batch / 256
@@ -72,6 +75,7 @@ if __name__ == "__main__":
     assert count == 111907840, count
     folder = os.path.dirname(os.path.abspath(__file__))
     for name, config, batch, ratio, seed in (("tiny", TINY, 3, 0.75, 1),
-                                             ("odd", ODD, 2, 0.6, 2)):
+                                             ("odd", ODD, 2, 0.6, 2),
+                                             ("masked", MASKED, 3, 0.6, 3)):
         tensors, metadata = golden(config, batch, ratio, seed)
         save_file(tensors, os.path.join(folder, f"golden_{name}.safetensors"), metadata)
