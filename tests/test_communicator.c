@@ -83,10 +83,24 @@ typedef struct script {
   const char *resume;
   int first;              /* number of the first step */
   int odd_rank, odd;      /* this rank differs in something */
+  int parts;              /* one process: a step is made in so many; 0: one */
+  bool classifier, mixing;
 } script;
 
 static const script plain = {.ranks = 1, .steps = 20, .accum_steps = 1,
                              .nan_step = -1, .skip_step = -1, .odd_rank = -1};
+
+enum { CLASSES = 3 };
+
+/* The small model's encoder under a head large enough to teach it. */
+static mae_model *small_classifier(void) {
+  mae_model *encoder = small_model(1), *model;
+  ASSERT_OK(mae_model_classifier(encoder, CLASSES, 1, 1, &model));
+  mae_model_destroy(encoder);
+  mae_tensor *head = mae_model_find(model, "head.weight");
+  for (int64_t i = 0; i < mae_tensor_size(head); i++) head->data[i] *= 5000;
+  return model;
+}
 
 enum { ODD_OPTION = 1, ODD_SEED, ODD_WEIGHT, ODD_STATE, ODD_ISA };
 
@@ -102,11 +116,23 @@ typedef struct rank_run {
   char message[MOST_STEPS][256];
 } rank_run;
 
+static int parts_of(const script *s) { return s->parts ? s->parts : 1; }
+
+static void classifier_options(const script *s, mae_trainer_options *o) {
+  o->ema_decay = 0.9;
+  o->layer_decay = 0.75;
+  o->drop_path = 0.3;
+  o->label_smoothing = 0.1;
+  o->trainable_blocks = 1;
+  if (s->mixing) o->mixup = 0.8, o->cutmix = 1;
+}
+
 static mae_trainer_options options_of(const script *s) {
   mae_trainer_options o;
   mae_trainer_options_init(&o, sizeof o);
-  o.batch_size = IMAGES / s->ranks;
-  o.accum_steps = s->accum_steps;
+  o.batch_size = IMAGES / (s->ranks * parts_of(s));
+  o.accum_steps = s->accum_steps * parts_of(s);
+  if (s->classifier) classifier_options(s, &o);
   o.clip_grad = s->clip_grad;
   o.recompute = s->recompute;
   o.base_lr = 0.032 / s->accum_steps; /* peak 1e-3 */
@@ -117,7 +143,8 @@ static mae_trainer_options options_of(const script *s) {
 }
 
 static void be_odd(rank_run *r, mae_trainer_options *o) {
-  if (r->s->odd == ODD_OPTION) o->weight_decay = 0.06;
+  if (r->s->odd == ODD_OPTION && !r->s->classifier) o->weight_decay = 0.06;
+  if (r->s->odd == ODD_OPTION && r->s->classifier) o->drop_path = 0.31;
   if (r->s->odd == ODD_SEED) o->seed++;
   if (r->s->odd == ODD_WEIGHT)
     mae_tensor_data(mae_model_find(r->model, "norm.bias"))[3] = 1e-20f;
@@ -130,7 +157,7 @@ static void prepare(rank_run *r) {
   mae_trainer_options o = options_of(s);
   r->context = make_context(
       1, odd && s->odd == ODD_ISA ? MAE_ISA_PORTABLE : MAE_ISA_AUTO);
-  r->model = small_model(1);
+  r->model = s->classifier ? small_classifier() : small_model(1);
   if (odd) be_odd(r, &o);
   ASSERT_OK(mae_trainer_create(r->context, r->model, &o, &r->trainer));
   if (s->resume && !(odd && s->odd == ODD_STATE))
@@ -146,6 +173,29 @@ static void prepare(rank_run *r) {
   ASSERT_OK(mae_trainer_set_communicator(r->trainer, &c));
 }
 
+static mae_status step_of(rank_run *r, const float *images, int image,
+                          mae_step_result *result) {
+  int32_t labels[IMAGES];
+  for (int i = 0; i < IMAGES; i++) labels[i] = (image + i) * 5 % 7 % CLASSES;
+  return r->s->classifier
+             ? mae_trainer_step_labels(r->trainer, images, labels, NULL, result)
+             : mae_trainer_step(r->trainer, images, NULL, result);
+}
+
+/* The whole step's loss where it is made in parts. */
+static mae_status parts_of_step(rank_run *r, const float *images, int image,
+                                mae_step_result *result) {
+  const int parts = parts_of(r->s), batch = IMAGES / (r->s->ranks * parts);
+  double loss = 0;
+  for (int p = 0; p < parts; p++) {
+    MAE_TRY(step_of(r, images + p * batch * SMALL_IMAGE, image + p * batch,
+                    result));
+    loss += result->loss / parts;
+  }
+  result->loss = loss;
+  return MAE_OK;
+}
+
 static void *steps_of(void *arg) {
   rank_run *r = arg;
   const script *s = r->s;
@@ -156,7 +206,7 @@ static void *steps_of(void *arg) {
     float *mine = images + r->rank * batch * SMALL_IMAGE;
     if (i == s->nan_step && r->rank == s->nan_rank) mine[7] = NAN;
     r->result[i].struct_size = sizeof r->result[i];
-    r->status[i] = mae_trainer_step(r->trainer, mine, NULL, &r->result[i]);
+    r->status[i] = parts_of_step(r, mine, r->rank * batch, &r->result[i]);
     snprintf(r->message[i], sizeof r->message[i], "%s", mae_last_error());
     free(images);
   }
@@ -205,8 +255,11 @@ static int same_weights(const mae_model *a, const mae_model *b) {
 }
 
 static void assert_ranks_equal(const rank_run *runs) {
+  const mae_model *ema = mae_trainer_ema_model(runs[0].trainer);
   for (int r = 1; r < runs->s->ranks; r++) {
     ck_assert(same_weights(runs[0].model, runs[r].model));
+    if (ema)
+      ck_assert(same_weights(ema, mae_trainer_ema_model(runs[r].trainer)));
     for (int i = 0; i < runs->s->steps; i++) {
       ck_assert_int_eq(runs[r].status[i], runs[0].status[i]);
       ck_assert_double_eq(runs[r].result[i].loss, runs[0].result[i].loss);
@@ -255,6 +308,30 @@ START_TEST(same_curve) {
   assert_same_curve(one, many);
   if (s.clip_grad > 0) /* it did clip */
     ck_assert_double_gt(many->result[3].grad_norm, s.clip_grad);
+  end(one);
+  end(many);
+}
+END_TEST
+
+/* Most of a classifier's options; case i with mixing if i % 2, when the one
+ * process takes the ranks' batches in turn. */
+START_TEST(classifier_curve) {
+  script s = plain, t;
+  s.classifier = true;
+  s.accum_steps = 1 + _i / 2;
+  t = s;
+  t.ranks = _i < 2 ? 2 : 4;
+  s.mixing = t.mixing = _i % 2;
+  if (s.mixing) s.parts = t.ranks;
+  rank_run *one = run(&s), *many = run(&t);
+  assert_ranks_equal(many);
+  assert_same_curve(one, many);
+  const mae_tensor *x =
+      mae_model_find(mae_trainer_ema_model(one->trainer), "head.weight");
+  const mae_tensor *y =
+      mae_model_find(mae_trainer_ema_model(many->trainer), "head.weight");
+  ck_assert_double_le(relative_error(y->data, x->data, mae_tensor_size(x)),
+                      1e-4);
   end(one);
   end(many);
 }
@@ -365,6 +442,21 @@ START_TEST(ranks_that_differ) {
   end(runs);
   s.ranks = 1;
   end(one);
+}
+END_TEST
+
+/* Case 0: alike; 1: apart in an option that is of classifiers alone. */
+START_TEST(classifiers_that_differ) {
+  script s = plain;
+  s.classifier = true;
+  s.ranks = 2;
+  s.steps = 1;
+  s.odd = ODD_OPTION;
+  s.odd_rank = _i ? 1 : -1;
+  rank_run *runs = run(&s);
+  for (int r = 0; r < s.ranks; r++)
+    ck_assert_int_eq(runs[r].status[0], _i ? MAE_ERROR_MISMATCH : MAE_OK);
+  end(runs);
 }
 END_TEST
 
@@ -701,10 +793,12 @@ Suite *communicator_suite(void) {
   tcase_set_timeout(tc, 120);
   tcase_add_checked_fixture(tc, make_path, drop_path);
   tcase_add_loop_test(tc, same_curve, 0, SCRIPTS);
+  tcase_add_loop_test(tc, classifier_curve, 0, 4);
   tcase_add_loop_test(tc, nan_on_one_rank, 0, 2);
   tcase_add_loop_test(tc, checkpoint_of_any_ranks, 0, 4);
   tcase_add_test(tc, no_checkpoint_between_updates);
   tcase_add_loop_test(tc, ranks_that_differ, ODD_OPTION, ODD_ISA + 1);
+  tcase_add_loop_test(tc, classifiers_that_differ, 0, 2);
   tcase_add_loop_test(tc, overlap, 0, 4);
   tcase_add_test(tc, accumulation_sums_once);
   tcase_add_loop_test(tc, failing_callback, 0, 5);

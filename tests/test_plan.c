@@ -101,6 +101,72 @@ START_TEST(equals_what_is_created) {
 }
 END_TEST
 
+/* A classifier; case i: of i / 2 - 1 trainable blocks, computing again if odd,
+ * with all that takes memory from case 4 on. */
+START_TEST(classifier_equals_what_is_created) {
+  mae_context *context = make_context(2, MAE_ISA_AUTO);
+  mae_config config = config_of(_i % 3);
+  mae_trainer_options o = options_of(3 + 5 * _i, _i % 2);
+  config.decoder_embed_dim = config.decoder_depth = 0;
+  config.decoder_num_heads = 0;
+  config.num_classes = 7;
+  config.global_pool = _i % 2;
+  o.trainable_blocks = _i / 2 - 1;
+  o.ema_decay = _i < 4 ? 0 : 0.5;
+  o.drop_path = o.mixup = _i < 4 ? 0 : 0.5;
+  mae_training_plan p = plan_of(context, &config, &o);
+  mae_model *model;
+  mae_trainer *trainer;
+  const int64_t before = allocated();
+  ASSERT_OK(mae_model_create(&config, 1, &model));
+  ASSERT_OK(mae_trainer_create(context, model, &o, &trainer));
+  const int64_t after = allocated();
+  int64_t trained = 0;
+  for (int32_t i = 0; i < mae_model_num_tensors(model); i++)
+    if (mae_trainer_gradient(trainer, mae_model_tensor_name(model, i)))
+      trained += (int64_t)mae_align(
+          sizeof(float) *
+          (size_t)mae_tensor_size(mae_model_tensor(model, i)));
+  ck_assert_int_eq(p.weight_bytes, tensors_bytes(model, false));
+  ck_assert_int_eq(p.gradient_bytes, trained);
+  ck_assert_int_eq(p.optimizer_bytes, (_i < 4 ? 2 : 3) * trained);
+  ck_assert_uint_eq((size_t)p.activation_bytes,
+                    mae_tape_memory(trainer->graph.tape));
+  ck_assert_int_eq(p.total_bytes, p.weight_bytes + p.gradient_bytes +
+                                      p.optimizer_bytes + p.activation_bytes);
+  ck_assert_double_gt(p.encoder_flops, 0);
+  if (before >= 0) {
+    ck_assert_int_ge(after - before, p.total_bytes);
+    ck_assert_int_le(after - before, p.total_bytes + (1 << 20));
+  }
+  mae_trainer_destroy(trainer);
+  mae_model_destroy(model);
+  mae_context_destroy(context);
+}
+END_TEST
+
+/* The fewer blocks are trained, the less it takes of everything. */
+START_TEST(freezing_takes_less) {
+  mae_context *context = make_context(2, MAE_ISA_AUTO);
+  mae_config config = config_of(2);
+  mae_training_plan last = {.struct_size = sizeof last};
+  config.decoder_embed_dim = config.decoder_depth = 0;
+  config.decoder_num_heads = 0;
+  config.num_classes = 7;
+  for (int32_t k = 0; k <= config.depth + 1; k++) {
+    mae_trainer_options o = options_of(16, 0);
+    o.trainable_blocks = k <= config.depth ? k : -1;
+    mae_training_plan p = plan_of(context, &config, &o);
+    ck_assert_int_gt(p.gradient_bytes, last.gradient_bytes);
+    ck_assert_int_ge(p.activation_bytes, last.activation_bytes);
+    ck_assert_double_gt(p.step_flops, last.step_flops);
+    ck_assert(!k || p.encoder_flops == last.encoder_flops);
+    last = p;
+  }
+  mae_context_destroy(context);
+}
+END_TEST
+
 START_TEST(recomputing_takes_less) {
   mae_context *context = make_context(2, MAE_ISA_AUTO);
   for (int i = 0; i < CONFIGS; i++) {
@@ -320,6 +386,8 @@ Suite *plan_suite(void) {
   TCase *tc = tcase_create("plan");
   tcase_set_timeout(tc, 240);
   tcase_add_loop_test(tc, equals_what_is_created, 0, 2 * CONFIGS);
+  tcase_add_loop_test(tc, classifier_equals_what_is_created, 0, 8);
+  tcase_add_test(tc, freezing_takes_less);
   tcase_add_test(tc, recomputing_takes_less);
   tcase_add_test(tc, large_models_fit);
   tcase_add_loop_test(tc, flops_by_hand, 0, CONFIGS);
