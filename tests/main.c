@@ -30,6 +30,7 @@ int main(void) {
   srunner_add_suite(runner, mix_suite());
   srunner_add_suite(runner, evaluation_suite());
   srunner_add_suite(runner, knn_suite());
+  srunner_add_suite(runner, probe_suite());
   srunner_add_suite(runner, plan_suite());
   srunner_add_suite(runner, finetune_suite());
   srunner_add_suite(runner, communicator_suite());

@@ -30,6 +30,7 @@ Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
 Suite *mix_suite(void);         /* mixup and CutMix */
 Suite *evaluation_suite(void);  /* top-1, top-5, confusions */
 Suite *knn_suite(void);         /* k nearest neighbours */
+Suite *probe_suite(void);       /* the linear probe, LARS, batch norm */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 Suite *finetune_suite(void);    /* classifiers in training; recipes */
 Suite *communicator_suite(void); /* training by several ranks */

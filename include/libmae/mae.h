@@ -1144,6 +1144,53 @@ MAE_API mae_status mae_knn_classify(mae_context *context, const float *train,
                                     const float *queries, int64_t m, int32_t k,
                                     double temperature, float *out);
 
+/* The linear probe: batch norm without affine and a linear head, trained by
+ * LARS (You et al. 2017) on features of a frozen encoder, with the official
+ * rates: linear warm-up, then half a cosine to 0 (paper, table 9).  The
+ * features are given once, so there is no augmentation. */
+typedef struct mae_probe_options {
+  size_t struct_size;
+  int64_t batch_size; /* default 16384; more than there are rows counts as
+                         that many.  What is left over stays out of an epoch */
+  int64_t epochs;         /* default 90 */
+  int64_t warmup_epochs;  /* at most epochs; default 10 */
+  double base_lr;         /* per 256 rows of a batch; default 0.1 */
+  double weight_decay;    /* of the weight; default 0 */
+  double momentum;        /* default 0.9 */
+  double trust_coefficient; /* LARS: the step of the weight before momentum is
+                               this, times the rate, of its length; default
+                               0.001.  The bias takes plain steps */
+  double batch_norm_eps;      /* default 1e-6 */
+  double batch_norm_momentum; /* default 0.1, torch's */
+  uint64_t seed;              /* of the weights and the order; default 0 */
+  /* After each epoch, counted from 1, with the mean loss of its batches; in
+   * the calling thread.  Not 0 ends the training.  NULL (default): not
+   * called. */
+  int32_t (*on_epoch)(void *arg, int64_t epoch, int64_t epochs, double loss);
+  void *arg;
+} mae_probe_options;
+
+MAE_API void mae_probe_options_init(mae_probe_options *options,
+                                    size_t struct_size);
+
+/* features [n, width], n >= 2, labels [n] in 0 .. num_classes - 1; options may
+ * be NULL.  weight [num_classes, width] and bias [num_classes] get the head
+ * with the batch norm's running mean and variance folded in, so that
+ *     logits = features weight^T + bias,
+ * as "head.weight" and "head.bias" of a classifier.  When on_epoch ends the
+ * training they get the head so far, and MAE_OK is returned.
+ *
+ * Takes num_classes * width floats for each thread of the context and twice
+ * more, but no copy of the features.  The same inputs, threads and isa give the
+ * same bits.  Thread safe.  MAE_ERROR_NON_FINITE: a row, or
+ * the loss, is not finite. */
+MAE_API mae_status mae_linear_probe(mae_context *context,
+                                    const float *features,
+                                    const int32_t *labels, int64_t n,
+                                    int64_t width, int32_t num_classes,
+                                    const mae_probe_options *options,
+                                    float *weight, float *bias);
+
 #ifdef __cplusplus
 }
 #endif

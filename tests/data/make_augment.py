@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode, RandomHorizontalFlip, Rand
 from torchvision.transforms import functional as F
 
 from make_images import FOLDER, HARD, NOISE, PHOTO, as_pillow, source
+from philox import uniform
 
 # scale, ratio, probability of a flip
 RULES = [((0.2, 1), (3 / 4, 4 / 3), 0.5), ((0.08, 1), (3 / 4, 4 / 3), 0.5),
@@ -43,19 +44,6 @@ CROPS = [
     (HARD, 61, 47, 3, 5, 6, 7, 8, 1, 50, 60, 3),
     (HARD, 47, 61, 4, 1, 1, 45, 59, 1, 20, 21, 4),
 ]
-
-
-def uniform(seed, stream, index):
-    """Value `index` of Philox4x32-10, as mae_random_uniform gives it."""
-    low = 0xFFFFFFFF
-    counter = index // 4 & (1 << 64) - 1
-    c = [counter & low, counter >> 32, stream & low, stream >> 32]
-    k = [seed & low, seed >> 32]
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [b >> 32 ^ c[1] ^ k[0], b & low, a >> 32 ^ c[3] ^ k[1], a & low]
-        k = [k[0] + 0x9E3779B9 & low, k[1] + 0xBB67AE85 & low]
-    return np.float32((c[index % 4] >> 8) / 2**24)
 
 
 def scaled(u, low, high):

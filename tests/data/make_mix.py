@@ -1,6 +1,6 @@
 """Makes golden_mix.bin beside itself: what timm's Mixup (mode "batch") draws
 from our random numbers (src/base/rng.c, src/train/mix.c), and what it makes of
-small batches.  Needs timm, torch, torchvision, pillow and numpy:
+small batches.  Needs timm, torch and numpy:
     python3 tests/data/make_mix.py"""
 import math
 import os
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from timm.data.mixup import Mixup, cutmix_bbox_and_lam
 
-from make_augment import uniform
-from make_images import FOLDER
+from philox import normal, uniform
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 TRIES, STREAM = 15, int.from_bytes(b"mix", "big")
 
 # alphas of mixup and cutmix, prob, switch_prob, height, width
@@ -25,13 +25,6 @@ DRAWS = 40
 # images, channels, height, width, classes, label smoothing, rule
 BATCHES = [(6, 3, 5, 7, 4, 0.1, 1), (4, 1, 12, 12, 10, 0.0, 2), (2, 2, 33, 7, 3, 0.1, 3),
            (8, 1, 4, 4, 2, 0.3, 1)]
-
-
-def normal(seed, index):
-    """Value `index`, an even one, as mae_random_normal gives it."""
-    u = (float(uniform(seed, STREAM, index)) * 2**24 + 1) / 2**24
-    angle = 6.283185307179586 * float(uniform(seed, STREAM, index + 1))
-    return float(np.float32(math.sqrt(-2 * math.log(u)) * math.cos(angle)))
 
 
 def log_of(u):
@@ -58,7 +51,7 @@ class Numbers:
     def log_gamma(self, shape, at):
         d = shape - 1 / 3
         for i in range(at, at + 4 * TRIES, 4):
-            x, u = normal(self.seed, (self.first + i) % 2**64), self.uniform(i + 2)
+            x, u = float(normal(self.seed, STREAM, (self.first + i) % 2**64)), self.uniform(i + 2)
             v = (1 + x / math.sqrt(9 * d)) ** 3
             if v > 0 and log_of(u) < x * x / 2 + d - d * v + d * math.log(v):
                 return math.log(d * v)
