@@ -1,15 +1,14 @@
 /* mae pretrain: images in, a model out. */
-#include "tool/pretrain.h"
-
-#include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/memory.h"
 #include "tool/commands.h"
 #include "tool/mpi.h"
+#include "tool/run.h"
+#include "tool/samples.h"
 #include "tool/say.h"
+#include "tool/settle.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
 
 static const char help[] =
     "Usage: mae pretrain --data PATH --out RUN [OPTION]...\n"
@@ -20,170 +19,55 @@ static const char help[] =
     "of an epoch) and at the end model.safetensors; metrics.jsonl, loss.png,\n"
     "reconstruction-EEEE.png after each epoch, report.html, which shows it "
     "all\n"
-    "in any browser, and config.txt.\n"
-    "\n"
-    "  -o, --out RUN             the folder\n"
-    "      --resume              go on with the run in it, bit for bit, with "
-    "its\n"
-    "                            settings; options given change them\n"
-    "      --force               delete the run in it, and begin anew\n"
-    "      --config FILE         settings from a file: lines of `key = "
-    "value`,\n"
-    "                            keys as below; options given win\n"
-    "  -q, --quiet               no progress\n"
-    "\n";
+    "in any browser, and config.txt.\n";
 
-static const char help_end[] =
-    "\n"
-    "SIGINT (Ctrl-C) and SIGTERM finish the update, write a checkpoint and end\n"
-    "with status 130 and 143; a second one ends at once.  Other statuses: 0, "
-    "1\n"
-    "for a failure, 2 for a mistake on the command line or in a file of\n"
-    "settings.\n";
-
-/* An option that is a setting, kept until the files have been read. */
-typedef struct given {
-  int setting;
-  const char *value;
-} given;
-
-typedef struct command_line {
-  const char *out, *config;
-  bool resume, force, quiet, help;
-  given *given;
-  int n_given;
-} command_line;
-
-enum { OPTION_RESUME = 1, OPTION_FORCE, OPTION_CONFIG, OPTION_SETTINGS = 1000 };
-
-/* The options of all settings, and these; free them. */
-static struct option *make_options(void) {
-  static const struct option fixed[] = {
-      {"out", required_argument, NULL, 'o'},
-      {"resume", no_argument, NULL, OPTION_RESUME},
-      {"force", no_argument, NULL, OPTION_FORCE},
-      {"config", required_argument, NULL, OPTION_CONFIG},
-      {"quiet", no_argument, NULL, 'q'},
-      {"help", no_argument, NULL, 'h'}};
-  const size_t n_fixed = sizeof fixed / sizeof *fixed;
-  size_t most = n_fixed + (size_t)settings_count() + 1, n = n_fixed;
-  struct option *list = mae_calloc(most, sizeof *list);
-  if (!list) return NULL;
-  memcpy(list, fixed, sizeof fixed);
-  for (int i = 0; i < settings_count(); i++)
-    if (settings_name(i))
-      list[n++] = (struct option){settings_name(i), required_argument, NULL,
-                                  OPTION_SETTINGS + i};
-  return list;
-}
-
-static int read_option(command_line *c, int code, const char *value) {
-  switch (code) {
-    case 'o': c->out = value; return TOOL_OK;
-    case 'q': c->quiet = true; return TOOL_OK;
-    case 'h': c->help = true; return TOOL_OK;
-    case OPTION_RESUME: c->resume = true; return TOOL_OK;
-    case OPTION_FORCE: c->force = true; return TOOL_OK;
-    case OPTION_CONFIG: c->config = value; return TOOL_OK;
-    default:
-      if (code < OPTION_SETTINGS) return fail_usage("see the options");
-      c->given[c->n_given++] = (given){code - OPTION_SETTINGS, value};
-      return TOOL_OK;
-  }
-}
-
-static int read_command_line(command_line *c, int argc, char **argv) {
-  struct option *options = make_options();
-  c->given = mae_calloc((size_t)argc, sizeof *c->given);
-  int status = options && c->given ? TOOL_OK : fail_library(), code;
-  while (status == TOOL_OK &&
-         (code = getopt_long(argc, argv, "ho:q", options, NULL)) != -1)
-    status = read_option(c, code, optarg);
-  free(options);
-  if (status != TOOL_OK || c->help) return status;
-  if (optind < argc)
-    return fail_usage("what is '%s' for? (--data PATH)", argv[optind]);
-  if (!c->out) return fail_usage("where to? (--out RUN)");
-  if (c->resume && c->force)
-    return fail_usage("--resume or --force, not both");
-  return TOOL_OK;
-}
-
-/* The run's own settings, then the file's, then the options. */
-static int read_settings(const command_line *c, pretrain_request *r) {
-  pretrain_settings *s = &r->settings;
-  int status = TOOL_OK;
-  settings_init(s);
-  if (r->resume)
-    status = settings_read(s, run_file(&r->folder, "config.txt").text);
-  if (status == TOOL_OK && c->config) status = settings_read(s, c->config);
-  for (int i = 0; status == TOOL_OK && i < c->n_given; i++)
-    status = settings_set(s, c->given[i].setting, "--", c->given[i].value);
-  if (status == TOOL_OK && !*s->data)
-    return fail_usage("which images? (--data PATH)");
+static int prepare(run *r) {
+  run_settings *s = &r->settings;
+  int status = settle_pretraining(s, mpi_rank(), mpi_ranks());
+  say_nothing(false); /* other failures may be those of one rank */
   if (status != TOOL_OK) return status;
-  return settings_settle(s, mpi_rank(), mpi_ranks());
-}
-
-/* One process looks after the folder. */
-static int open_folder(const command_line *c, pretrain_request *r) {
-  bool exists = false;
-  int status = TOOL_OK;
-  if (mpi_rank() == 0)
-    status = run_folder_open(&r->folder, c->out, &exists);
-  else
-    snprintf(r->folder.path, sizeof r->folder.path, "%s", c->out);
-  if (mpi_any(status != TOOL_OK)) return status ? status : TOOL_FAILED;
-  exists = mpi_any(exists);
-  if (exists && !c->resume && !c->force)
-    return fail_usage("%s has a run in it: --resume continues it, --force "
-                      "deletes it", c->out);
-  if (!exists && c->resume)
-    return fail_usage("%s has no run in it to resume", c->out);
-  r->resume = c->resume;
-  r->force = exists && c->force;
+  if (mae_dataset_open(s->data, &r->dataset) != MAE_OK ||
+      mae_model_create(&s->config, s->trainer.seed, &r->model) != MAE_OK)
+    return fail_library();
   return TOOL_OK;
 }
 
-static int run_request(const command_line *c, pretrain_request *r) {
-  int status = open_folder(c, r);
-  if (status == TOOL_OK) status = read_settings(c, r);
-  say_nothing(false);
-  if (status == TOOL_OK) status = pretrain_run(r);
-  run_folder_close(&r->folder);
-  return status;
+static int begin(run *r) {
+  samples *drawn = r->own = mae_calloc(1, sizeof *drawn);
+  if (!drawn || samples_make(drawn, &r->settings, r->context, r->model,
+                             r->dataset) != MAE_OK)
+    return fail_library();
+  run_tell(r, "%s, %.1f million parameters; %s", r->settings.model,
+           (double)mae_model_parameter_count(r->model, 0) / 1e6,
+           run_size_of(r).text);
+  return TOOL_OK;
 }
 
-static int print_help(void) {
-  fputs(help, stdout);
-  settings_print_help();
-  fputs(help_end, stdout);
-  return finish_output();
+static void end_epoch(run *r, int64_t epoch) {
+  run_path path = run_file(&r->folder, "reconstruction-%04lld.png",
+                           (long long)epoch);
+  run_warn_if_failed(r, samples_draw(r->own, path.text));
 }
 
-static int run_command(int argc, char **argv) {
-  command_line c = {0};
-  int status = read_command_line(&c, argc, argv);
-  if (status == TOOL_OK && c.help) {
-    status = mpi_rank() ? TOOL_OK : print_help();
-  } else if (status == TOOL_OK) {
-    pretrain_request *r = mae_calloc(1, sizeof *r);
-    if (r) {
-      r->folder.lock = -1;
-      r->quiet = c.quiet;
-    }
-    status = r ? run_request(&c, r) : fail_library();
-    free(r);
-  }
-  free(c.given);
-  return status;
+static int finish(run *r) {
+  (void)r;
+  return TOOL_OK;
 }
+
+static void destroy(run *r) {
+  if (r->own) samples_free(r->own);
+  free(r->own);
+}
+
+static const run_task task = {.kind = RUN_PRETRAIN,
+                              .command = "pretrain",
+                              .help = help,
+                              .prepare = prepare,
+                              .begin = begin,
+                              .end_epoch = end_epoch,
+                              .finish = finish,
+                              .destroy = destroy};
 
 int command_pretrain(int argc, char **argv) {
-  int status = mpi_begin(&argc, &argv);
-  if (status != TOOL_OK) return status;
-  say_nothing(mpi_rank() > 0); /* mistakes on the command line: once */
-  status = run_command(argc, argv);
-  mpi_end();
-  return status;
+  return run_command(&task, argc, argv);
 }

@@ -1,4 +1,4 @@
-/* The folder of a run of `mae pretrain`. */
+/* The folder of a run. */
 #ifndef MAE_TOOL_RUN_FOLDER_H
 #define MAE_TOOL_RUN_FOLDER_H
 

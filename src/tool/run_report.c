@@ -175,14 +175,15 @@ static void add_drawings(const run_report *r, text *t) {
 
 static void add_settings(const run_report *r, text *t) {
   text value = {NULL, 0, 0, false};
+  const run_kind kind = r->settings->kind;
   text_add(t, "<section class=\"card\"><h2>Settings</h2>"
               "<div class=\"columns\"><table>\n");
   for (int i = 0; i < settings_count(); i++) {
-    if (!settings_name(i)) continue;
+    if (!settings_name(kind, i)) continue;
     value.size = 0;
     settings_write_value(r->settings, i, &value);
-    text_add(t, "<tr><th>%s</th><td id=\"setting-%s\">", settings_name(i),
-             settings_name(i));
+    text_add(t, "<tr><th>%s</th><td id=\"setting-%s\">", settings_name(kind, i),
+             settings_name(kind, i));
     text_add_html(t, value.bytes ? value.bytes : "");
     text_add(t, "</td></tr>\n");
   }
@@ -211,8 +212,9 @@ static void add_head(const run_report *r, text *t) {
               "<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
               "content=\"width=device-width,initial-scale=1\">\n<title>");
   text_add_html(t, name);
-  text_add(t, " – mae pretrain</title>\n<style>\n%s</style></head>\n"
-              "<body><main>\n<header><h1>", style);
+  text_add(t, " – mae %s</title>\n<style>\n%s</style></head>\n"
+              "<body><main>\n<header><h1>",
+           r->settings->kind == RUN_PRETRAIN ? "pretrain" : "finetune", style);
   text_add_html(t, name);
   const char *kind = !strncmp(r->status, "failed", 6) ? "failed" : r->status;
   text_add(t, "<span id=\"status\" class=\"state ");

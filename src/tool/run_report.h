@@ -3,12 +3,12 @@
 #define MAE_TOOL_RUN_REPORT_H
 
 #include "tool/metrics.h"
-#include "tool/pretrain_settings.h"
+#include "tool/run_settings.h"
 #include "tool/run_folder.h"
 
 typedef struct run_report {
   const run_folder *folder;
-  const pretrain_settings *settings;
+  const run_settings *settings;
   const metrics *metrics;
   const mae_loader *loader; /* whose skipped images are listed */
   const char *status;       /* "running", "finished", ... */

@@ -15,7 +15,7 @@ static mae_status fill(samples *s, mae_loader *loader, int32_t count) {
   return MAE_OK;
 }
 
-mae_status samples_make(samples *s, const pretrain_settings *settings,
+mae_status samples_make(samples *s, const run_settings *settings,
                         mae_context *context, const mae_model *model,
                         mae_dataset *dataset) {
   const int32_t channels = settings->config.in_chans;

@@ -2,7 +2,7 @@
 #ifndef MAE_TOOL_SAMPLES_H
 #define MAE_TOOL_SAMPLES_H
 
-#include "tool/pretrain_settings.h"
+#include "tool/run_settings.h"
 #include "tool/scene.h"
 
 typedef struct samples {
@@ -12,7 +12,7 @@ typedef struct samples {
 
 /* The first images of the run's order, not augmented.  Of models that cannot be
  * drawn, for not 1 or 3 channels, none.  Free it, also when this fails. */
-mae_status samples_make(samples *s, const pretrain_settings *settings,
+mae_status samples_make(samples *s, const run_settings *settings,
                         mae_context *context, const mae_model *model,
                         mae_dataset *dataset);
 /* A PNG of a column an image: original, masked, reconstruction. */

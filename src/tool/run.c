@@ -1,61 +1,30 @@
-/* The run of `mae pretrain`: makes the parts, and tells how far it is. */
+/* The run: makes the parts, trains, and tells how far it is. */
+#include "tool/run.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
-#include "base/memory.h"
 #include "base/pool.h"
 #include "tool/chart.h"
 #include "tool/interrupt.h"
 #include "tool/mpi.h"
-#include "tool/pretrain.h"
-#include "tool/progress.h"
 #include "tool/run_report.h"
-#include "tool/samples.h"
 #include "tool/say.h"
-
-typedef struct run {
-  pretrain_request *request;
-  mae_context *context;
-  mae_model *model;
-  mae_trainer *trainer;
-  mae_dataset *dataset;
-  mae_loader *loader;
-  samples samples;
-  metrics metrics;
-  progress progress;
-  int64_t batches;     /* passes of an epoch */
-  int64_t updates;     /* of the whole run */
-  int64_t epochs_done;
-  double loss_sum;     /* of the passes since the latest update */
-  int64_t passes;
-  double seconds;      /* of training before this process */
-  double seconds_left;
-  int64_t named;       /* skipped images told of so far */
-  char trouble[1200];   /* the latest warning; "": none */
-} run;
 
 /* --------------------------------------------------------- telling it --- */
 
-/* What nobody needs who asked for quiet. */
-#define tell(r, ...)                            \
-  do {                                          \
-    if (!(r)->request->quiet) say(__VA_ARGS__); \
-  } while (0)
-
-static void warn(run *r, const char *what) {
+void run_warn(run *r, const char *what) {
   progress_clear(&r->progress);
   say("%s", what);
   snprintf(r->trouble, sizeof r->trouble, "After update %lld: %s",
            (long long)mae_trainer_steps(r->trainer), what);
 }
 
-/* Of a file that the run can do without; a build without libpng draws none. */
-static void warn_if_failed(run *r, mae_status status) {
+void run_warn_if_failed(run *r, mae_status status) {
   if (status != MAE_OK && status != MAE_ERROR_UNSUPPORTED)
-    warn(r, mae_last_error());
+    run_warn(r, mae_last_error());
 }
 
 static void name_skipped(run *r) {
@@ -69,8 +38,8 @@ static void name_skipped(run *r) {
 
 static void write_report(run *r, const char *status) {
   const run_report report = {
-      .folder = &r->request->folder,
-      .settings = &r->request->settings,
+      .folder = &r->folder,
+      .settings = &r->settings,
       .metrics = &r->metrics,
       .loader = r->loader,
       .status = status,
@@ -81,9 +50,9 @@ static void write_report(run *r, const char *status) {
       .parameters = mae_model_parameter_count(r->model, 0),
       .processes = mpi_ranks(),
       .seconds_left = r->seconds_left};
-  run_path curve = run_file(&r->request->folder, "loss.png");
-  if (r->metrics.count) warn_if_failed(r, chart_png(&r->metrics, curve.text));
-  warn_if_failed(r, run_report_write(&report));
+  run_path curve = run_file(&r->folder, "loss.png");
+  if (r->metrics.count) run_warn_if_failed(r, chart_png(&r->metrics, curve.text));
+  run_warn_if_failed(r, run_report_write(&report));
 }
 
 /* ---------------------------------------------------------- callbacks --- */
@@ -118,7 +87,7 @@ static void measure(run *r, const mae_progress *p) {
                     .grad_norm = p->step->grad_norm,
                     .images_per_second = p->images_per_second,
                     .seconds = r->seconds + p->seconds};
-  if (!metrics_add(&r->metrics, &x)) warn(r, mae_last_error());
+  if (!metrics_add(&r->metrics, &x)) run_warn(r, mae_last_error());
   r->loss_sum = 0;
   r->passes = 0;
 }
@@ -128,7 +97,7 @@ static int32_t on_step(void *arg, const mae_progress *p) {
   run *r = arg;
   if (p->event) { /* of one process, or of all alike */
     snprintf(r->trouble, sizeof r->trouble, "%s", p->event);
-    if (mpi_rank() == 0) warn(r, p->event);
+    if (mpi_rank() == 0) run_warn(r, p->event);
     return 0;
   }
   name_skipped(r);
@@ -144,9 +113,7 @@ static int32_t on_epoch(void *arg, const mae_progress *p) {
   r->epochs_done = p->epoch;
   if (mpi_rank()) return 0;
   metrics_end_epoch(&r->metrics);
-  run_path path = run_file(&r->request->folder, "reconstruction-%04lld.png",
-                           (long long)p->epoch);
-  warn_if_failed(r, samples_draw(&r->samples, path.text));
+  r->task->end_epoch(r, p->epoch);
   write_report(r, "running");
   char numbers[200];
   write_numbers(p, numbers, sizeof numbers);
@@ -164,19 +131,16 @@ static int32_t share_of_cpus(int32_t asked) {
 }
 
 static mae_status make_loader(run *r) {
-  pretrain_settings *s = &r->request->settings;
-  mae_loader_options o = s->loader;
+  mae_loader_options o = r->settings.loader;
   o.threads = share_of_cpus(o.threads);
-  mae_status status = mae_dataset_open(s->data, &r->dataset);
-  if (status == MAE_OK)
-    status = mae_loader_create(r->dataset, &o, &r->loader);
-  if (status == MAE_OK) r->batches = mae_loader_epoch_batches(r->loader);
-  return status;
+  MAE_TRY(mae_loader_create(r->dataset, &o, &r->loader));
+  r->batches = mae_loader_epoch_batches(r->loader);
+  return MAE_OK;
 }
 
 /* The schedule goes by updates, the settings by epochs. */
 static mae_status make_trainer(run *r) {
-  pretrain_settings *s = &r->request->settings;
+  run_settings *s = &r->settings;
   mae_trainer_options o = s->trainer;
   const double an_epoch = (double)r->batches / o.accum_steps;
   o.batch_size = s->loader.batch_size;
@@ -185,28 +149,23 @@ static mae_status make_trainer(run *r) {
   mae_context_options c;
   mae_context_options_init(&c, sizeof c);
   c.threads = share_of_cpus(s->threads);
-  mae_status status = mae_context_create(&c, &r->context);
-  if (status == MAE_OK)
-    status = mae_model_create(&s->config, o.seed, &r->model);
-  if (status == MAE_OK)
-    status = mae_trainer_create(r->context, r->model, &o, &r->trainer);
-  if (status == MAE_OK)
-    status = mae_trainer_set_communicator(r->trainer, mpi_communicator());
-  return status;
+  MAE_TRY(mae_context_create(&c, &r->context));
+  MAE_TRY(mae_trainer_create(r->context, r->model, &o, &r->trainer));
+  return mae_trainer_set_communicator(r->trainer, mpi_communicator());
 }
 
 static int resume(run *r) {
   char note[1024];
   mae_status status = mae_trainer_resume_latest(
-      r->trainer, r->request->folder.path, note, sizeof note);
+      r->trainer, r->folder.path, note, sizeof note);
   if (status == MAE_ERROR_NOT_FOUND) {
     if (mpi_rank() == 0) say("%s: from the beginning", mae_last_error());
     return TOOL_OK;
   }
   if (status != MAE_OK) return fail_library();
   if (mpi_rank()) return TOOL_OK;
-  if (*note) warn(r, note);
-  tell(r, "resumed after update %lld of %lld",
+  if (*note) run_warn(r, note);
+  run_tell(r, "resumed after update %lld of %lld",
       (long long)mae_trainer_steps(r->trainer), (long long)r->updates);
   return TOOL_OK;
 }
@@ -215,8 +174,8 @@ static int resume(run *r) {
 static int write_config(run *r) {
   text t = {NULL, 0, 0, false};
   mae_atomic_file file;
-  run_path path = run_file(&r->request->folder, "config.txt");
-  settings_write(&r->request->settings, &t);
+  run_path path = run_file(&r->folder, "config.txt");
+  settings_write(&r->settings, &t);
   mae_status status =
       t.failed ? mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for the settings")
                : guarded_begin(path.text, &file);
@@ -228,34 +187,37 @@ static int write_config(run *r) {
       guarded_abort(&file);
   }
   text_free(&t);
-  if (!r->request->resume) return status == MAE_OK ? TOOL_OK : fail_library();
-  warn_if_failed(r, status);
+  if (!r->resume) return status == MAE_OK ? TOOL_OK : fail_library();
+  run_warn_if_failed(r, status);
   return TOOL_OK;
+}
+
+run_size run_size_of(const run *r) {
+  const mae_trainer_options *o = &r->settings.trainer;
+  run_size size;
+  snprintf(size.text, sizeof size.text,
+           "%lld images; an epoch is %lld passes of %d, an update %d of them; "
+           "%lld updates",
+           (long long)mae_dataset_size(r->dataset), (long long)r->batches,
+           (int)o->batch_size, (int)o->accum_steps, (long long)r->updates);
+  return size;
 }
 
 /* From here on the folder has this run in it. */
 static int begin_folder(run *r) {
-  const run_folder *folder = &r->request->folder;
-  int status = r->request->force ? run_folder_clear(folder) : TOOL_OK;
+  const run_folder *folder = &r->folder;
+  int status = r->force ? run_folder_clear(folder) : TOOL_OK;
   if (status == TOOL_OK) status = write_config(r);
   if (status == TOOL_OK)
     status = metrics_open(&r->metrics, run_file(folder, "metrics.jsonl").text,
                           mae_trainer_steps(r->trainer));
   if (status != TOOL_OK) return status;
   r->seconds = r->metrics.latest.seconds;
-  const pretrain_settings *s = &r->request->settings;
-  if (samples_make(&r->samples, s, r->context, r->model, r->dataset) != MAE_OK)
-    return fail_library();
-  tell(r, "%s, %.1f million parameters; %lld images; an epoch is %lld passes of %d, "
-      "an update %d of them; %lld updates",
-      s->model, (double)mae_model_parameter_count(r->model, 0) / 1e6,
-      (long long)mae_dataset_size(r->dataset), (long long)r->batches,
-      (int)s->trainer.batch_size, (int)s->trainer.accum_steps,
-      (long long)r->updates);
-  if (s->warmup_epochs >= s->epochs)
+  status = r->task->begin(r);
+  if (status == TOOL_OK && r->settings.warmup_epochs >= r->settings.epochs)
     say("the warm-up of %g epochs is no shorter than the run of %d",
-        s->warmup_epochs, (int)s->epochs);
-  return TOOL_OK;
+        r->settings.warmup_epochs, (int)r->settings.epochs);
+  return status;
 }
 
 /* ------------------------------------------------------------- the run --- */
@@ -292,21 +254,23 @@ static int end(run *r, mae_status status) {
 }
 
 static int finish(run *r) {
-  run_path path = run_file(&r->request->folder, "model.safetensors");
+  run_path path = run_file(&r->folder, "model.safetensors");
   if (mae_model_save(r->model, path.text) != MAE_OK) return fail_library();
-  tell(r, "finished: %s", path.text);
+  int status = r->task->finish(r);
+  if (status != TOOL_OK) return status;
+  run_tell(r, "finished: %s", path.text);
   return TOOL_OK;
 }
 
 static int train(run *r) {
-  mae_fit_options o = r->request->settings.fit;
-  o.checkpoint_folder = r->request->folder.path;
+  mae_fit_options o = r->settings.fit;
+  o.checkpoint_folder = r->folder.path;
   o.on_step = on_step;
   o.on_epoch = on_epoch;
   o.arg = r;
   r->epochs_done = (int64_t)mae_trainer_images_seen(r->trainer) /
-                   (r->batches * r->request->settings.trainer.batch_size);
-  r->progress = progress_begin(1, r->request->quiet || mpi_rank());
+                   (r->batches * r->settings.trainer.batch_size);
+  r->progress = progress_begin(1, r->quiet || mpi_rank());
   interrupt_ask();
   mae_status trained = mae_trainer_fit(r->trainer, r->loader, &o);
   int status = end(r, trained);
@@ -317,30 +281,27 @@ static int train(run *r) {
 }
 
 static int run_parts(run *r) {
-  int status = TOOL_OK;
-  if (make_loader(r) != MAE_OK || make_trainer(r) != MAE_OK)
+  int status = r->task->prepare(r);
+  if (status == TOOL_OK &&
+      (make_loader(r) != MAE_OK || make_trainer(r) != MAE_OK))
     status = fail_library();
   /* All read the checkpoint before one of them writes. */
-  if (status == TOOL_OK && r->request->resume) status = resume(r);
+  if (status == TOOL_OK && r->resume) status = resume(r);
   if (mpi_any(status != TOOL_OK)) return status ? status : TOOL_FAILED;
   if (mpi_rank() == 0) status = begin_folder(r);
   if (mpi_any(status != TOOL_OK)) return status ? status : TOOL_FAILED;
   return train(r);
 }
 
-int pretrain_run(pretrain_request *request) {
-  run *r = mae_calloc(1, sizeof *r);
-  if (!r) return fail_library();
-  r->request = request;
+int run_train(run *r) {
   metrics_init(&r->metrics);
   int status = run_parts(r);
-  samples_free(&r->samples);
+  r->task->destroy(r);
   metrics_close(&r->metrics);
   mae_loader_destroy(r->loader);
-  mae_dataset_destroy(r->dataset);
   mae_trainer_destroy(r->trainer);
+  mae_dataset_destroy(r->dataset);
   mae_model_destroy(r->model);
   mae_context_destroy(r->context);
-  free(r);
   return status;
 }
