@@ -80,13 +80,14 @@ endif
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CFLAGS) $(SAN)
-LIB_FLAGS  := $(BASE_FLAGS) -fPIC -fvisibility=hidden -Iinclude -Isrc \
+LIB_FLAGS  := $(BASE_FLAGS) -fPIC -fvisibility=hidden -ffp-contract=off \
+              -Iinclude -Isrc \
               $(BLAS_CFLAGS) $(OPT_CFLAGS)
 LIBS := $(OPT_LIBS) $(BLAS_LIBS) -lpthread -lm
 
 # -------------------------------------------------------------- library --
 # Kernels are compiled once per instruction set (src/kernels/simd.h); the
-# products are contracted to FMA there, which ISO C mode turns off.
+# products are contracted to FMA there, and nowhere else.
 KERNELS := linear layer_norm attention add tokens patchify masked_mse mean_tokens cross_entropy drop_path resize adamw table
 ISAS := portable
 ifneq ($(filter x86_64%,$(multiarch)),)

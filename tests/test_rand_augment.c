@@ -659,7 +659,8 @@ START_TEST(loader_by_augmenter) {
     ASSERT_OK(d->class->fetch(d, order[i], &item));
     const mae_crop c = mae_augment_draw(&crops, SIDE, SIDE, o.seed, i);
     const mae_box box = {c.left, c.top, c.width, c.height};
-    ASSERT_OK(mae_augmenter_run(a, context, &item.pixels, box, c.flip, i, want));
+    ASSERT_OK(mae_augmenter_run(a, context, &item.pixels, box, c.flip, i,
+                                want));
     ck_assert_mem_eq(images + i * 33 * 40, want, sizeof want);
     mae_item_free(&item);
   }

@@ -930,8 +930,9 @@ MAE_API mae_status mae_dataset_load_image(const mae_dataset *dataset, int64_t i,
  * Images are numbered over all epochs: an epoch is epoch_batches global
  * batches, each of batch_size images for every rank.  What comes for a number
  * is a function of the dataset, the options and that number alone: the order
- * of an epoch is a permutation by (seed, epoch), crop and flip follow from
- * (seed, number).  So training can go on from any number, bit for bit.
+ * of an epoch is a permutation by (seed, epoch), crop, flip and what else is
+ * drawn follow from (seed, number).  So training can go on from any number, bit
+ * for bit.
  *
  * An image that cannot be read is skipped, counted and named; the next one in
  * the epoch's order takes its place.
@@ -985,10 +986,11 @@ MAE_API void mae_loader_options_init(mae_loader_options *options,
  * posterize, solarize, solarize_add, colour, contrast, brightness, sharpness,
  * shear x and y, and translate x and y, applied with probability 1/2, with the
  * pixels that Pillow makes; bicubic, and what comes from outside the image has
- * the mean colour.  Random erasing is timm's of mode "pixel": of the normalised
- * image a box of 2 to 33 percent of the area, its aspect 3/10 to 10/3, becomes
- * standard normal noise.  All is drawn from the seed and the image's number.
- * A callback's images are left alone.
+ * the mean colour.  (Posterized to no bits, at magnitude 10, it is black; new
+ * Pillows refuse that.)  Random erasing is timm's of mode "pixel": of the
+ * normalised image a box of 2 to 33 percent of the area, its aspect 3/10 to
+ * 10/3, becomes standard normal noise.  All is drawn from the seed and the
+ * image's number.  A callback's images are left alone.
  *
  * MAE_ERROR_INVALID_ARGUMENT: an unknown recipe; options stay as they were. */
 MAE_API mae_status mae_loader_options_recipe(mae_loader_options *options,
