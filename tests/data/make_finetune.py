@@ -2,7 +2,7 @@
 golden_finetune_pool.safetensors beside itself: classifiers with random weights,
 none of them special, and what the reference makes of them in double precision;
 and the operations they need beside the MAE's, as torch and timm have them.
-Needs torch, timm and safetensors:
+Needs torch, torchvision, timm, pillow, numpy and safetensors:
     python3 tests/data/make_finetune.py"""
 import os
 import sys
@@ -17,6 +17,8 @@ from timm.utils import ModelEmaV2
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from mae_torch import Classifier, cross_entropy, layer_groups, schedule, smoothed
+from make_augment import uniform
+from make_mix import Numbers, mixup
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 TOKEN = dict(image_height=16, image_width=16, patch_size=4, in_chans=3, embed_dim=16,
@@ -24,7 +26,8 @@ TOKEN = dict(image_height=16, image_width=16, patch_size=4, in_chans=3, embed_di
 POOL = dict(image_height=12, image_width=20, patch_size=4, in_chans=1, embed_dim=20,
             depth=2, num_heads=5, mlp_ratio=2.5, num_classes=7, global_pool=1)
 STEPS, WARMUP, TOTAL, BATCH, SMOOTHING = 5, 2, 10, 4, 0.1
-WEIGHT_DECAY, LAYER_DECAY, EMA = 0.05, 0.65, 0.9
+WEIGHT_DECAY, LAYER_DECAY, EMA = 0.5, 0.65, 0.9  # much, so that all of it shows
+DROP_PATH, MIXUP, CUTMIX = 0.3, 0.8, 1.0
 
 
 def save(name, tensors, metadata=None):
@@ -109,19 +112,48 @@ def freeze(model, trained_blocks):
                 or name.startswith("blocks.") and int(name.split(".")[1]) >= first))
 
 
-def train(model, images, targets, peak, trained_blocks):
+def drop_scales(seed, first, depth, batch):
+    """What the trainer draws for the images from number `first` on
+    (src/train/classifier_batch.c)."""
+    rates = [DROP_PATH * (k // 2) / (depth - 1) for k in range(2 * depth)]
+    stream = int.from_bytes(b"drop", "big")
+    return torch.tensor([[
+        0 if uniform(seed, stream, (first + i) * 2 * depth + k) < rate else 1 / (1 - rate)
+        for i in range(batch)] for k, rate in enumerate(rates)]).double()
+
+
+def recipe_batches(config, seed, images, targets, labels):
+    """The batches with all that the trainer does to them by its seed: drop
+    path, and mixing and smoothing where there are labels."""
+    out, cuts = [], set()
+    rule = MIXUP, CUTMIX, 1, 0.5
+    for step in range(STEPS):
+        x, t = images[step].clone(), targets[step]
+        if labels is not None:
+            with Numbers(seed, step * BATCH).patch():
+                cuts.add(mixup(rule)._params_per_batch()[1])
+            with Numbers(seed, step * BATCH).patch():
+                x, t = mixup(rule, label_smoothing=SMOOTHING,
+                             num_classes=config["num_classes"])(x, labels[step])
+        out.append((x, t.double(), drop_scales(seed, step * BATCH, config["depth"], BATCH)))
+    assert labels is None or len(cuts) == 2, cuts
+    assert any((scales == 0).any() for _, _, scales in out)
+    return out
+
+
+def train(model, batches, peak, trained_blocks):
     """Losses, rates, and the EMA of the weights."""
     freeze(model, trained_blocks)
     groups = layer_groups(model, WEIGHT_DECAY, LAYER_DECAY)
     optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.999), eps=1e-8)
     ema = ModelEmaV2(model, decay=EMA)
     losses, lrs = [], []
-    for step in range(STEPS):
+    for step, (images, targets, drop) in enumerate(batches):
         lrs.append(schedule(step, WARMUP, TOTAL, peak))
         for group in optimiser.param_groups:
             group["lr"] = lrs[-1] * group["lr_scale"]
         optimiser.zero_grad()
-        loss = cross_entropy(model(images[step]), targets[step])
+        loss = cross_entropy(model(images, drop), targets)
         loss.backward()
         optimiser.step()
         ema.update(model)
@@ -140,6 +172,7 @@ def finetune(config, seed, by_labels):
     start = dict(out)
     images = torch.randn(STEPS, BATCH, config["in_chans"], config["image_height"],
                          config["image_width"]).double()
+    labels = None
     if by_labels:
         labels = torch.randint(classes, (STEPS, BATCH))
         out["golden.labels"] = labels
@@ -164,9 +197,12 @@ def finetune(config, seed, by_labels):
         out.update({f"{prefix}.grad.{n}": p.grad.clone()
                     for n, p in model.named_parameters()})
 
-    for name, blocks in (("all", None), ("last", 1), ("head", 0)):
+    plain = [(x, t, None) for x, t in zip(images, targets)]
+    recipe = recipe_batches(config, seed, images, targets, labels)
+    for name, batches, blocks in (("all", plain, None), ("last", plain, 1),
+                                  ("head", plain, 0), ("recipe", recipe, None)):
         model.load_state_dict(start)
-        losses, lrs, ema = train(model, images, targets, peak, blocks)
+        losses, lrs, ema = train(model, batches, peak, blocks)
         out[f"{name}.losses"], out[f"{name}.lrs"] = torch.tensor(losses), torch.tensor(lrs)
         out.update({f"{name}.adamw.{n}": p.clone() for n, p in trained(model)})
         out.update({f"{name}.ema.{n}": p for n, p in ema.named_parameters()
@@ -178,7 +214,9 @@ def finetune(config, seed, by_labels):
         "mae.decoder_num_heads": "0", "mae.norm_pix_loss": "1",
         "golden.smoothing": str(SMOOTHING if by_labels else 0),
         "golden.weight_decay": str(WEIGHT_DECAY), "golden.layer_decay": str(LAYER_DECAY),
-        "golden.ema": str(EMA)})
+        "golden.ema": str(EMA), "golden.seed": str(seed), "golden.drop_path": str(DROP_PATH),
+        "golden.mixup": str(MIXUP if by_labels else 0),
+        "golden.cutmix": str(CUTMIX if by_labels else 0)})
     return out, metadata
 
 
