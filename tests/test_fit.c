@@ -67,26 +67,54 @@ typedef struct run {
   mae_loader *loader;
 } run;
 
-static run start(int32_t accum) {
-  run r = {.context = make_context(1, MAE_ISA_AUTO), .model = small_model(1)};
-  mae_trainer_options o;
-  mae_trainer_options_init(&o, sizeof o);
-  o.batch_size = BATCH;
-  o.accum_steps = accum;
-  o.base_lr = 0.02;
-  o.total_steps = 40;
-  ASSERT_OK(mae_trainer_create(r.context, r.model, &o, &r.trainer));
+enum { CLASSES = 3 };
+
+/* A model of that many classes of images; 0: an autoencoder. */
+static mae_model *make_model(int32_t classes) {
+  mae_model *encoder = small_model(1), *model;
+  if (!classes) return encoder;
+  ASSERT_OK(mae_model_classifier(encoder, classes, 0, 1, &model));
+  mae_model_destroy(encoder);
+  return model;
+}
+
+static void set_labels(mae_dataset *dataset) {
+  int32_t labels[IMAGES];
+  for (int i = 0; i < IMAGES; i++) labels[i] = i * 5 % 7 % CLASSES;
+  ASSERT_OK(mae_dataset_set_labels(dataset, labels, CLASSES, NULL));
+}
+
+static mae_loader *make_loader(const mae_dataset *dataset) {
   mae_loader_options l;
+  mae_loader *loader;
   mae_loader_options_init(&l, sizeof l);
   l.batch_size = BATCH;
   l.image_height = l.image_width = 16;
   l.in_chans = 1;
   l.seed = 3;
   l.threads = 1;
+  ASSERT_OK(mae_loader_create(dataset, &l, &loader));
+  return loader;
+}
+
+static run start_with(int32_t accum, int32_t classes) {
+  run r = {.context = make_context(1, MAE_ISA_AUTO),
+           .model = make_model(classes)};
+  mae_trainer_options o;
+  mae_trainer_options_init(&o, sizeof o);
+  if (classes) o.mixup = o.drop_path = o.ema_decay = 0.5;
+  o.batch_size = BATCH;
+  o.accum_steps = accum;
+  o.base_lr = 0.02;
+  o.total_steps = 40;
+  ASSERT_OK(mae_trainer_create(r.context, r.model, &o, &r.trainer));
   ASSERT_OK(mae_dataset_from_callback(IMAGES, fetch, NULL, &r.dataset));
-  ASSERT_OK(mae_loader_create(r.dataset, &l, &r.loader));
+  if (classes) set_labels(r.dataset);
+  r.loader = make_loader(r.dataset);
   return r;
 }
+
+static run start(int32_t accum) { return start_with(accum, 0); }
 
 static void stop(run *r) {
   mae_loader_destroy(r->loader);
@@ -264,6 +292,69 @@ START_TEST(broken_run_is_bit_exact) {
            whole_folder, last, folder, last, whole_folder, folder);
   ck_assert_int_eq(system(command), 0);
   stop(&whole);
+}
+END_TEST
+
+/* A classifier's run is its steps with the loader's labels; broken off and
+ * resumed, it comes to the same. */
+START_TEST(classifier) {
+  diary l = {.steps = 0}, m = {.stop_after = 7};
+  mae_fit_options o = options(&l);
+  run whole = start_with(1, CLASSES), hand = start_with(1, CLASSES);
+  o.epochs = 3;
+  ASSERT_OK(mae_trainer_fit(whole.trainer, whole.loader, &o));
+  ck_assert_int_eq(l.steps, 3 * BATCHES);
+  for (int i = 0; i < 3 * BATCHES; i++) {
+    const float *images;
+    ASSERT_OK(mae_loader_next(hand.loader, &images));
+    ASSERT_OK(mae_trainer_step_labels(hand.trainer, images,
+                                      mae_loader_labels(hand.loader), NULL,
+                                      NULL));
+  }
+  ck_assert(same(&whole, &hand));
+  o.checkpoint_folder = folder;
+  o.arg = &m;
+  run first = start_with(1, CLASSES), second = start_with(1, CLASSES);
+  ASSERT_OK(mae_trainer_fit(first.trainer, first.loader, &o));
+  ck_assert_int_eq(mae_trainer_steps(first.trainer), 7);
+  ASSERT_OK(mae_trainer_resume_latest(second.trainer, folder, NULL, 0));
+  o.arg = &l;
+  ASSERT_OK(mae_trainer_fit(second.trainer, second.loader, &o));
+  ck_assert(same(&whole, &second));
+  ck_assert(exists("best.safetensors"));
+  stop(&whole);
+  stop(&hand);
+  stop(&first);
+  stop(&second);
+}
+END_TEST
+
+/* Case 0: no labels; 1: of more classes than the model has. */
+START_TEST(labels_mismatch) {
+  run r = start(1), other = start_with(1, CLASSES + 1);
+  if (_i) set_labels(r.dataset);
+  mae_loader *loader = make_loader(r.dataset);
+  ASSERT_FAILS(mae_trainer_fit(other.trainer, loader, NULL),
+               MAE_ERROR_MISMATCH, _i ? "labels of 3 classes, the model 4"
+                                      : "labels of 0 classes");
+  ck_assert_int_eq(mae_trainer_steps(other.trainer), 0);
+  mae_loader_destroy(loader);
+  stop(&r);
+  stop(&other);
+}
+END_TEST
+
+START_TEST(best_left_to_the_caller) {
+  diary l = {.steps = 0};
+  mae_fit_options o = options(&l);
+  o.epochs = 2;
+  o.checkpoint_folder = folder;
+  o.save_best = _i;
+  run r = start(1);
+  ASSERT_OK(mae_trainer_fit(r.trainer, r.loader, &o));
+  ck_assert_int_eq(exists("best.safetensors"), _i);
+  ck_assert(exists(checkpoint(2 * BATCHES)));
+  stop(&r);
 }
 END_TEST
 
@@ -522,6 +613,9 @@ START_TEST(bad_options) {
   o = good, o.checkpoint_minutes = NAN;
   ASSERT_FAILS(mae_trainer_fit(r.trainer, r.loader, &o),
                MAE_ERROR_INVALID_ARGUMENT, "checkpoint_minutes");
+  o = good, o.save_best = 2;
+  ASSERT_FAILS(mae_trainer_fit(r.trainer, r.loader, &o),
+               MAE_ERROR_INVALID_ARGUMENT, "save_best");
   o = good, o.keep_checkpoints = 0;
   ASSERT_FAILS(mae_trainer_fit(r.trainer, r.loader, &o),
                MAE_ERROR_INVALID_ARGUMENT, "keep_checkpoints");
@@ -577,6 +671,9 @@ Suite *fit_suite(void) {
   tcase_add_test(tc, whole_run);
   tcase_add_test(tc, bare_run);
   tcase_add_loop_test(tc, broken_run_is_bit_exact, 0, 3);
+  tcase_add_test(tc, classifier);
+  tcase_add_loop_test(tc, labels_mismatch, 0, 2);
+  tcase_add_loop_test(tc, best_left_to_the_caller, 0, 2);
   tcase_add_test(tc, stop_finishes_the_update);
   tcase_add_loop_test(tc, keeps_the_newest, 0, 3);
   tcase_add_test(tc, damaged_newest);

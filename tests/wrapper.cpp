@@ -46,6 +46,32 @@ static int train(mae::Context &context, mae::Model &model) {
   return trainer.steps() == 1 ? 0 : failed("not resumed");
 }
 
+static int finetune(const mae::Context &context) {
+  mae_config c = small();
+  c.decoder_depth = c.decoder_embed_dim = c.decoder_num_heads = 0;
+  c.num_classes = 3;
+  mae::Model classifier(c, 1);
+  int64_t epochs, warmup;
+  mae_trainer_options o =
+      mae::trainer_options(MAE_RECIPE_FINETUNE, c, &epochs, &warmup);
+  if (epochs != 100 || warmup != 5 || o.layer_decay != 0.65)
+    return failed("recipe");
+  o.batch_size = 2;
+  o.ema_decay = 0.5;
+  mae::Trainer trainer(context, classifier, o);
+  std::vector<float> images(2 * 3 * 16 * 16), targets(2 * 3, 1.0f / 3);
+  mae::check(mae_random_normal(1, 0, 0, images.size(), images.data()));
+  const int32_t labels[] = {2, 0}, wrong[] = {3, 0};
+  if (!(trainer.step_labels(images.data(), labels).loss > 0))
+    return failed("no step of labels");
+  if (trainer.step_targets(images.data(), targets.data()).step != 2)
+    return failed("no step of targets");
+  if (thrown([&] { trainer.step_labels(images.data(), wrong); }) !=
+      MAE_ERROR_INVALID_ARGUMENT)
+    return failed("a wrong label");
+  return mae_model_num_tensors(trainer.ema_model()) ? 0 : failed("ema_model");
+}
+
 static int files(const mae::Model &model) {
   mae::LoadReport report;
   model.save("saved.safetensors");
@@ -123,7 +149,7 @@ int main() try {
   if (context.threads() != 2) return failed("threads");
   mae::Model model(small(), 1);
   if (train(context, model) || files(model) || features(context, model) ||
-      fit(context, model))
+      fit(context, model) || finetune(context))
     return 1;
   mae_config bad = small();
   bad.patch_size = 5;

@@ -1024,7 +1024,8 @@ MAE_API const char *mae_loader_skipped_item(const mae_loader *loader,
 
 /* ---------------------------------------------------------------- fit --- */
 
-/* A whole run of pretraining: epochs, checkpoints, progress. */
+/* A whole run of pretraining, or of a classifier's training: epochs,
+ * checkpoints, progress. */
 
 /* Where a run stands.  Lent to a callback while it runs. */
 typedef struct mae_progress {
@@ -1056,6 +1057,8 @@ typedef struct mae_fit_options {
   /* After each epoch, after its last on_step; likewise. */
   int32_t (*on_epoch)(void *arg, const mae_progress *progress);
   void *arg;
+  int32_t save_best; /* 1 (default): best.safetensors, see below; 0: leave that
+                        to the caller, who may know a better measure */
 } mae_fit_options;
 
 MAE_API void mae_fit_options_init(mae_fit_options *options, size_t struct_size);
@@ -1063,8 +1066,9 @@ MAE_API void mae_fit_options_init(mae_fit_options *options, size_t struct_size);
 /* Train on the loader's images from where the trainer stands
  * (mae_trainer_images_seen) to the end of the last epoch, or as near to it as
  * whole updates come.  The loader is made with the trainer's batch size, rank
- * and ranks, and the sizes of its model (MAE_ERROR_MISMATCH otherwise).
- * options may be NULL.
+ * and ranks, and the sizes of its model; for a classifier its dataset has
+ * labels of as many classes (MAE_ERROR_MISMATCH otherwise).  options may be
+ * NULL.
  *
  * Callbacks run in the calling thread.  They may read the model, save and use
  * sessions, but not step the trainer or the loader.  When one ends the run, the
@@ -1075,7 +1079,7 @@ MAE_API void mae_fit_options_init(mae_fit_options *options, size_t struct_size);
  * by mae_trainer_save: every checkpoint_minutes, and at the end of the call.
  * Older ones are deleted when a newer one is safely on disk.  After each epoch
  * whose mean loss is the least so far best.safetensors is written, a model
- * (mae_model_save).  The mean loss so far and the least are part of a
+ * (mae_model_save), unless save_best is 0.  The mean loss so far and the least are part of a
  * checkpoint, so that a resumed run does what an unbroken one would have done,
  * bit for bit.  With several ranks, rank 0 writes.  One run at a time may use a
  * folder: files that a killed run left half written are deleted.

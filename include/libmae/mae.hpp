@@ -84,6 +84,16 @@ inline mae_trainer_options trainer_options() {
   mae_trainer_options_init(&o, sizeof o);
   return o;
 }
+/* A recipe's, for such a model. */
+inline mae_trainer_options trainer_options(mae_recipe recipe,
+                                           const mae_config &config,
+                                           int64_t *epochs = nullptr,
+                                           int64_t *warmup_epochs = nullptr) {
+  mae_trainer_options o;
+  check(mae_trainer_options_recipe(&o, sizeof o, recipe, &config, epochs,
+                                   warmup_epochs));
+  return o;
+}
 inline mae_loader_options loader_options() {
   mae_loader_options o;
   mae_loader_options_init(&o, sizeof o);
@@ -295,6 +305,15 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
     check(mae_trainer_step(get(), images, noise, &result));
     return result;
   }
+  /* Of a classifier. */
+  mae_step_result step_labels(const float *images, const int32_t *labels) {
+    return step_classifier(images, labels, nullptr);
+  }
+  mae_step_result step_targets(const float *images, const float *targets) {
+    return step_classifier(images, nullptr, targets);
+  }
+  /* Lent by the trainer; null without ema_decay. */
+  const mae_model *ema_model() const { return mae_trainer_ema_model(get()); }
   /* What its arg points to must outlive the trainer. */
   void set_communicator(const mae_communicator *communicator) {
     check(mae_trainer_set_communicator(get(), communicator));
@@ -314,6 +333,15 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
     char note[1024] = "";
     check(mae_trainer_resume_latest(get(), folder.c_str(), note, sizeof note));
     return note;
+  }
+
+ private:
+  mae_step_result step_classifier(const float *images, const int32_t *labels,
+                                  const float *targets) {
+    mae_step_result result = mae_step_result();
+    result.struct_size = sizeof result;
+    check(mae_trainer_step_labels(get(), images, labels, targets, &result));
+    return result;
   }
 };
 

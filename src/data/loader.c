@@ -384,6 +384,10 @@ const mae_loader_options *mae_loader_options_of(const mae_loader *l) {
   return &l->options;
 }
 
+const mae_dataset *mae_loader_dataset_of(const mae_loader *l) {
+  return l->dataset;
+}
+
 /* ------------------------------------------------------------ creation --- */
 
 static mae_status check_range(const char *what, int32_t value, int32_t least,

@@ -1,4 +1,4 @@
-/* A whole run of pretraining over a loader's images. */
+/* A whole run of training over a loader's images. */
 #include <math.h>
 #include <stdio.h>
 #include <time.h>
@@ -11,7 +11,8 @@ static const mae_fit_options defaults = {.struct_size = sizeof defaults,
                                          .epochs = 800,
                                          .checkpoint_folder = NULL,
                                          .checkpoint_minutes = 10,
-                                         .keep_checkpoints = 3};
+                                         .keep_checkpoints = 3,
+                                         .save_best = 1};
 
 void mae_fit_options_init(mae_fit_options *options, size_t struct_size) {
   mae_options_write(options, struct_size, &defaults, sizeof defaults);
@@ -136,7 +137,7 @@ static void end_epoch(fit *f) {
   const mae_fit_state *s = &f->trainer->fit;
   const double loss = s->loss_sum / (double)s->batches;
   update_progress(f, NULL);
-  if (s->batches == f->progress.batch &&
+  if (f->options.save_best && s->batches == f->progress.batch &&
       (!s->has_best || loss < s->best_loss)) {
     f->best = true;
     f->best_loss = loss;
@@ -146,11 +147,19 @@ static void end_epoch(fit *f) {
 
 /* ------------------------------------------------------------- running --- */
 
+static mae_status step(fit *f, const float *images) {
+  mae_trainer *t = f->trainer;
+  if (mae_is_classifier(&t->model->config))
+    return mae_trainer_step_labels(t, images, mae_loader_labels(f->loader),
+                                   NULL, &f->step);
+  return mae_trainer_step(t, images, NULL, &f->step);
+}
+
 static mae_status train(fit *f) {
   const float *images;
   f->stepped = now(); /* callbacks and files do not count */
   MAE_TRY(mae_loader_next(f->loader, &images));
-  mae_status status = mae_trainer_step(f->trainer, images, NULL, &f->step);
+  mae_status status = step(f, images);
   if (status == MAE_ERROR_NON_FINITE) {
     tell_failure(f); /* whose callback may fail in its own ways */
     return mae_fail(status, "%s", f->event);
@@ -198,6 +207,17 @@ static mae_status check_number(const char *what, int64_t loader,
                   "trainer", what, (long long)loader, (long long)trainer);
 }
 
+static mae_status check_labels(const mae_loader *loader,
+                               const mae_config *config) {
+  const int32_t classes =
+      mae_dataset_num_classes(mae_loader_dataset_of(loader));
+  if (!mae_is_classifier(config) || classes == config->num_classes)
+    return MAE_OK;
+  return mae_fail(MAE_ERROR_MISMATCH,
+                  "the loader's dataset has labels of %d classes, the model "
+                  "%d", classes, config->num_classes);
+}
+
 static mae_status check_loader(const mae_loader *loader, const mae_trainer *t) {
   const mae_loader_options *o = mae_loader_options_of(loader);
   const mae_config *c = &t->model->config;
@@ -205,6 +225,7 @@ static mae_status check_loader(const mae_loader *loader, const mae_trainer *t) {
   MAE_TRY(check_number("image_height", o->image_height, c->image_height));
   MAE_TRY(check_number("image_width", o->image_width, c->image_width));
   MAE_TRY(check_number("in_chans", o->in_chans, c->in_chans));
+  MAE_TRY(check_labels(loader, c));
   MAE_TRY(check_number("rank", o->rank, t->sum.comm.rank));
   return check_number("ranks", o->ranks, t->sum.comm.ranks);
 }
@@ -232,6 +253,9 @@ static mae_status check(const mae_fit_options *o) {
   if (!(o->checkpoint_minutes >= 0 && o->checkpoint_minutes < 1e9))
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "checkpoint_minutes is %g",
                     o->checkpoint_minutes);
+  if (o->save_best < 0 || o->save_best > 1)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "save_best is %d",
+                    o->save_best);
   if (o->keep_checkpoints < 1)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "keep_checkpoints is %d",
                     o->keep_checkpoints);
