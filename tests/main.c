@@ -25,6 +25,7 @@ int main(void) {
   srunner_add_suite(runner, session_suite());
   srunner_add_suite(runner, features_suite());
   srunner_add_suite(runner, classifier_suite());
+  srunner_add_suite(runner, notes_suite());
   srunner_add_suite(runner, trainer_suite());
   srunner_add_suite(runner, fit_suite());
   srunner_add_suite(runner, mix_suite());

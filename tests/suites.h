@@ -25,6 +25,7 @@ Suite *finetune_parity_suite(void); /* classifiers, against PyTorch */
 Suite *session_suite(void);     /* features, forward, reconstruction */
 Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *classifier_suite(void);  /* classifiers and their graph */
+Suite *notes_suite(void);       /* class names, normalisation */
 Suite *trainer_suite(void);     /* training, resume, allocation */
 Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
 Suite *mix_suite(void);         /* mixup and CutMix */

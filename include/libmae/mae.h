@@ -387,6 +387,29 @@ MAE_API mae_status mae_model_resize(mae_model *model, int32_t image_height,
 /* NULL when there is no such name. */
 MAE_API mae_tensor *mae_model_find(const mae_model *model, const char *name);
 
+/* What a model says of its classes and of its images.  Kept in its files'
+ * metadata by mae_model_save, mae_model_export and mae_trainer_save, and read
+ * back to the same bits; other people's files say nothing.  Setting them
+ * changes the model, so nothing else may use it meanwhile. */
+
+/* Names of a classifier's classes: num_classes of them, each a line of UTF-8
+ * without control characters, at most a megabyte in all; copied.  NULL: none.
+ * MAE_ERROR_STATE: the model has no head; on failure the old names stay. */
+MAE_API mae_status mae_model_set_class_names(mae_model *model,
+                                             const char *const *names);
+/* NULL when it has none, and out of range.  Lent by the model until its names
+ * are set again. */
+MAE_API const char *mae_model_class_name(const mae_model *model, int32_t i);
+/* The mean and deviation that its images are normalised by: in_chans values
+ * each, of pixels in 0 to 1, deviations above 0; copied.  Both NULL: unknown.
+ * A session whose options give none takes the model's. */
+MAE_API mae_status mae_model_set_normalization(mae_model *model,
+                                               const float *mean,
+                                               const float *std);
+/* Fills in in_chans values each.  MAE_ERROR_NOT_FOUND: unknown. */
+MAE_API mae_status mae_model_normalization(const mae_model *model, float *mean,
+                                           float *std);
+
 /* A safetensors file with the official parameter names and the config in its
  * metadata.  The old file is replaced only once the new one is safely on
  * disk; on any error the old one stays as it was. */
@@ -577,8 +600,9 @@ typedef struct mae_session_options {
                            the resized image, in (0, 1]; 0 (default): 224/256
                            for images up to 224, 1 beyond (official) */
   const float *mean, *std; /* mae_features_u8: in_chans values each, of pixels
-                            in 0 to 1; NULL (default): ImageNet's.  Read at
-                            creation only */
+                            in 0 to 1; NULL (default): what the model says
+                            (mae_model_normalization), else ImageNet's.  Read
+                            at creation only */
 } mae_session_options;
 
 MAE_API void mae_session_options_init(mae_session_options *options,

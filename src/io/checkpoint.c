@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/notes.h"
+
 /* ----------------------------------------------------- config as text --- */
 
 typedef struct config_field {
@@ -131,20 +133,25 @@ mae_status mae_checkpoint_config(const mae_safetensors *file,
 /* -------------------------------------------------------------- files --- */
 
 mae_status mae_checkpoint_write_as(const char *path, mae_dtype dtype,
-                                   const mae_config *config,
+                                   const mae_model *model,
                                    const mae_safetensors_entry *entries,
                                    int32_t n_entries,
                                    const mae_safetensors_text *metadata,
                                    int32_t n_metadata) {
   char values[CONFIG_TEXTS][32];
-  int32_t n_texts = CONFIG_TEXTS + n_metadata;
-  mae_safetensors_text *texts = mae_calloc((size_t)n_texts, sizeof *texts);
+  mae_notes notes;
+  int32_t n_texts = CONFIG_TEXTS;
+  mae_safetensors_text *texts = mae_calloc(
+      CONFIG_TEXTS + MAE_NOTES + (size_t)n_metadata, sizeof *texts);
   if (!texts) return MAE_ERROR_OUT_OF_MEMORY;
-  write_config(config, values, texts);
-  for (int32_t i = 0; i < n_metadata; i++)
-    texts[CONFIG_TEXTS + i] = metadata[i];
-  mae_status status = mae_safetensors_write_as(path, dtype, entries, n_entries,
-                                               texts, n_texts);
+  write_config(&model->config, values, texts);
+  mae_status status = mae_notes_write(model, &notes);
+  for (int32_t i = 0; i < notes.count; i++) texts[n_texts++] = notes.list[i];
+  for (int32_t i = 0; i < n_metadata; i++) texts[n_texts++] = metadata[i];
+  if (status == MAE_OK)
+    status = mae_safetensors_write_as(path, dtype, entries, n_entries, texts,
+                                      n_texts);
+  mae_notes_free(&notes);
   free(texts);
   return status;
 }
@@ -164,8 +171,8 @@ mae_status mae_checkpoint_write(const char *path, const mae_model *model,
   for (int32_t i = 0; i < n_entries; i++)
     tensors[model->n_params + i] = entries[i];
   mae_status status =
-      mae_checkpoint_write_as(path, MAE_DTYPE_F32, &model->config, tensors,
-                              n_tensors, metadata, n_metadata);
+      mae_checkpoint_write_as(path, MAE_DTYPE_F32, model, tensors, n_tensors,
+                              metadata, n_metadata);
   free(tensors);
   return status;
 }

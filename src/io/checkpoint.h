@@ -12,9 +12,10 @@ mae_status mae_checkpoint_write(const char *path, const mae_model *model,
                                 const mae_safetensors_text *metadata,
                                 int32_t n_metadata);
 
-/* Tensors rounded to this type, with the config and texts in the metadata. */
+/* These tensors rounded to this type, and in the metadata the model's config,
+ * its class names and normalisation, and these texts. */
 mae_status mae_checkpoint_write_as(const char *path, mae_dtype dtype,
-                                   const mae_config *config,
+                                   const mae_model *model,
                                    const mae_safetensors_entry *entries,
                                    int32_t n_entries,
                                    const mae_safetensors_text *metadata,

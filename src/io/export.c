@@ -86,7 +86,7 @@ static mae_status write_tensors(const mae_model *model, mae_layout layout,
   listing l = {0};
   mae_status status = list_tensors(model, &naming, &l);
   if (status == MAE_OK)
-    status = mae_checkpoint_write_as(path, dtype, &model->config, l.entries,
+    status = mae_checkpoint_write_as(path, dtype, model, l.entries,
                                      l.count, NULL, 0);
   free(l.names);
   free(l.tensors);

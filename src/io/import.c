@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "io/checkpoint.h"
 #include "io/infer.h"
+#include "io/notes.h"
 #include "io/report.h"
 
 static const mae_load_options defaults = {.struct_size = sizeof defaults,
@@ -345,6 +346,8 @@ static mae_status load(job *in) {
   MAE_TRY(find_config(in, &config));
   MAE_TRY(mae_model_describe(&config, &in->model));
   MAE_TRY(check_fit(in));
+  if (in->ours)
+    MAE_TRY(mae_notes_read(mae_weights_safetensors(in->weights), in->model));
   MAE_TRY(fill(in));
   return resize(in);
 }

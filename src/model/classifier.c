@@ -38,6 +38,9 @@ mae_status mae_model_classifier(const mae_model *encoder, int32_t num_classes,
   mae_model *model;
   MAE_TRY(mae_model_describe(&c, &model));
   mae_status status = mae_model_allocate(model);
+  if (status == MAE_OK)
+    status = mae_model_set_normalization(model, mae_model_mean(encoder),
+                                         mae_model_std(encoder));
   if (status != MAE_OK) {
     mae_model_destroy(model);
     return status;

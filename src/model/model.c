@@ -198,6 +198,8 @@ void mae_model_destroy(mae_model *model) {
   free(model->data);
   free(model->resized);
   free(model->params);
+  free(model->class_names);
+  free(model->normalization);
   free(model);
 }
 
@@ -308,7 +310,9 @@ mae_status mae_model_view(const mae_model *model, int32_t image_height,
                           int32_t image_width, mae_model **out) {
   mae_model *view = mae_calloc(1, sizeof *view);
   if (!view) return MAE_ERROR_OUT_OF_MEMORY;
-  *view = (mae_model){.config = model->config, .n_params = model->n_params};
+  *view = (mae_model){.config = model->config,
+                       .n_params = model->n_params,
+                       .original = mae_model_original(model)};
   const size_t n = (size_t)model->n_params;
   mae_status status = MAE_ERROR_OUT_OF_MEMORY;
   view->params = mae_calloc(n, sizeof *view->params);

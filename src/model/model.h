@@ -38,6 +38,10 @@ struct mae_model {
   mae_param *params;
   float *data; /* of all parameters that lie in no mapped file */
   float *resized; /* position tables, once mae_model_resize made new ones */
+  char **class_names; /* num_classes of them, the texts behind; or NULL */
+  float *normalization; /* mean, then std, of in_chans each; or NULL */
+  /* Of a view: the model that tells it these two.  NULL: itself */
+  const struct mae_model *original;
   void *mapping; /* of a file, whose end is mae_model_destroy; or NULL */
   size_t mapping_bytes;
 };
@@ -55,12 +59,22 @@ int32_t mae_param_decoder_pred(const mae_config *config); /* weight, bias */
  * random numbers. */
 int32_t mae_param_encoder_mask_token(const mae_config *config);
 
+/* Which model's class names and normalisation count. */
+static inline const mae_model *mae_model_original(const mae_model *model) {
+  return model->original ? model->original : model;
+}
+
+/* in_chans values each, lent by the model; NULL: unknown. */
+const float *mae_model_mean(const mae_model *model);
+const float *mae_model_std(const mae_model *model);
+
 static inline bool mae_param_trainable(const mae_param *param) {
   return !param->fixed;
 }
 
 /* Another view of a model, for images of another size: it shares the weights
- * but for its own position tables. */
+ * but for its own position tables, and what the model says, now and later, of
+ * its classes and their images.  The model must outlive it. */
 mae_status mae_model_view(const mae_model *model, int32_t image_height,
                           int32_t image_width, mae_model **view);
 

@@ -123,7 +123,9 @@ static mae_status init_lane(const mae_session *s, mae_lane *lane) {
   lane->vector = mae_calloc(2 * (size_t)c->embed_dim, sizeof *lane->vector);
   if (!lane->noise || !lane->vector) return MAE_ERROR_OUT_OF_MEMORY;
   return mae_preprocess_create(c->in_chans, c->image_height, c->image_width,
-                               o->crop_ratio, o->mean, o->std,
+                               o->crop_ratio,
+                               o->mean ? o->mean : mae_model_mean(s->model),
+                               o->std ? o->std : mae_model_std(s->model),
                                &lane->preprocess);
 }
 
