@@ -5,6 +5,7 @@
 expect 0 helper model colour.safetensors colour
 expect 0 helper model grey.safetensors grey
 expect 0 helper model encoder.safetensors encoder
+expect 0 helper model classifier.safetensors classifier
 mkdir -p photos/b photos/a/deep
 expect 0 helper image photos/a/1.png 1 64 48
 expect 0 helper image photos/a/deep/2.jpg 2 40 70
@@ -274,6 +275,11 @@ if grep -q qkv out; then echo "FAILED, tensors unasked"; exit 1; fi
 expect 0 mae info --tensors encoder.safetensors
 printed '^decoder  *none$'
 printed '^  blocks.2.attn.qkv.weight \[144, 48\]$'
+expect 0 mae info classifier.safetensors
+printed '^head  *2 classes$'
+printed '^classes  *cat, dog$'
+printed '^mean  *0.5, 0.25, 0.125$'
+printed '^deviation  *1, 2, 3$'
 expect 0 mae info --num-heads 6 --decoder-num-heads 4 --layer-norm-eps 1e-5 --grid 2x8 colour.safetensors
 printed '^images  *16 x 64, 3 channels$'
 printed '^patches  *2 x 8 of'

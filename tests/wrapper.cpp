@@ -109,6 +109,33 @@ static int features(mae::Context &context, const mae::Model &model) {
   return sum > 0 && removed == 12 ? 0 : failed("features");
 }
 
+static int notes(const mae::Context &context, const mae::Model &encoder) {
+  mae::Model model = encoder.classifier(2, true, 1);
+  std::vector<float> mean(3, 0.5f), std(3, 0.25f), m, s;
+  if (!model.class_names().empty() || model.normalization(&m, &s))
+    return failed("notes from nowhere");
+  model.set_class_names({"cat", "dog"});
+  model.set_normalization(mean, std);
+  model.save("notes.safetensors");
+  mae::Model other("notes.safetensors");
+  if (other.class_names() != std::vector<std::string>{"cat", "dog"} ||
+      !other.normalization(&m, &s) || m != mean || s != std)
+    return failed("notes");
+  mae_session_options o = mae::session_options();
+  o.features = MAE_FEATURES_LOGITS;
+  if (mae::Session(context, other, o).feature_size() != 2)
+    return failed("logits");
+  if (thrown([&] { other.set_class_names({"cat"}); }) !=
+          MAE_ERROR_INVALID_ARGUMENT ||
+      thrown([&] { other.set_normalization(mean, {}); }) !=
+          MAE_ERROR_INVALID_ARGUMENT ||
+      thrown([&] { encoder.classifier(0, true, 1); }) !=
+          MAE_ERROR_INVALID_ARGUMENT)
+    return failed("notes refused");
+  other.set_class_names({});
+  return other.class_names().empty() ? 0 : failed("no notes");
+}
+
 static mae_status draw(void *, int64_t i, float *out) {
   return mae_random_normal(7, 0, static_cast<uint64_t>(i) * 768, 768, out);
 }
@@ -149,7 +176,7 @@ int main() try {
   if (context.threads() != 2) return failed("threads");
   mae::Model model(small(), 1);
   if (train(context, model) || files(model) || features(context, model) ||
-      fit(context, model) || finetune(context))
+      fit(context, model) || notes(context, model) || finetune(context))
     return 1;
   mae_config bad = small();
   bad.patch_size = 5;

@@ -168,6 +168,52 @@ class Model : public Handle<mae_model, mae_model_destroy> {
                  mae_dtype dtype = MAE_DTYPE_F32) const {
     check(mae_model_export(get(), layout, dtype, path.c_str()));
   }
+  /* mae_model_classifier */
+  Model classifier(int num_classes, bool global_pool, uint64_t seed) const {
+    mae_model *made;
+    check(mae_model_classifier(get(), num_classes, global_pool, seed, &made));
+    return Model(made);
+  }
+  /* One for each class; empty: none. */
+  std::vector<std::string> class_names() const {
+    std::vector<std::string> names;
+    for (int i = 0; const char *name = mae_model_class_name(get(), i); i++)
+      names.push_back(name);
+    return names;
+  }
+  void set_class_names(const std::vector<std::string> &names) {
+    if (!names.empty()) require(names.size(), config().num_classes);
+    std::vector<const char *> texts;
+    for (const std::string &name : names) texts.push_back(name.c_str());
+    check(mae_model_set_class_names(get(), names.empty() ? nullptr
+                                                         : texts.data()));
+  }
+  /* False, and nothing written, when the model does not say. */
+  bool normalization(std::vector<float> *mean,
+                     std::vector<float> *deviation) const {
+    const std::size_t chans = static_cast<std::size_t>(config().in_chans);
+    std::vector<float> m(chans), s(chans);
+    mae_status status = mae_model_normalization(get(), m.data(), s.data());
+    if (status == MAE_ERROR_NOT_FOUND) return false;
+    check(status);
+    mean->swap(m);
+    deviation->swap(s);
+    return true;
+  }
+  void set_normalization(const std::vector<float> &mean,
+                         const std::vector<float> &deviation) {
+    require(mean.size(), config().in_chans);
+    require(deviation.size(), config().in_chans);
+    check(mae_model_set_normalization(get(), mean.data(), deviation.data()));
+  }
+
+ private:
+  explicit Model(mae_model *owned) : Handle(owned) {}
+  static void require(std::size_t size, int32_t wanted) {
+    if (size != static_cast<std::size_t>(wanted))
+      throw error(MAE_ERROR_INVALID_ARGUMENT,
+                  "a list of another length than the model's");
+  }
 };
 
 /* A decoded image file. */

@@ -2,9 +2,11 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/memory.h"
 #include "tool/commands.h"
 #include "tool/say.h"
 #include "tool/weights.h"
@@ -106,6 +108,32 @@ static void print_rest(const mae_config *c) {
     puts("head        none");
 }
 
+/* A few of the names of classes. */
+static void print_classes(const mae_model *model, int32_t count) {
+  enum { SHOWN = 10 };
+  for (int32_t i = 0; i < SHOWN && mae_model_class_name(model, i); i++)
+    printf("%s%s", i ? ", " : "classes     ", mae_model_class_name(model, i));
+  if (mae_model_class_name(model, 0)) puts(count > SHOWN ? ", ..." : "");
+}
+
+static void print_channels(const char *what, const float *values,
+                           int32_t count) {
+  printf("%s", what);
+  for (int32_t i = 0; i < count; i++)
+    printf("%s%g", i ? ", " : "", (double)values[i]);
+  puts("");
+}
+
+static void print_normalization(const mae_model *model, int32_t chans) {
+  float *values = mae_calloc(2 * (size_t)chans, sizeof *values);
+  if (values &&
+      mae_model_normalization(model, values, values + chans) == MAE_OK) {
+    print_channels("mean        ", values, chans);
+    print_channels("deviation   ", values + chans, chans);
+  }
+  free(values);
+}
+
 static void print_parameters(const mae_model *model) {
   printf("parameters  %" PRId64 " in %d tensors (%" PRId64 " trainable)\n",
          mae_model_parameter_count(model, 0), mae_model_num_tensors(model),
@@ -145,6 +173,8 @@ static int print_model(const mae_model *model, bool tensors,
     return fail_library();
   print_encoder(&c);
   print_rest(&c);
+  print_classes(model, c.num_classes);
+  print_normalization(model, c.in_chans);
   print_parameters(model);
   print_report(report);
   if (tensors) print_tensors(model);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <png.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,18 @@ void make_model(int n, char **arguments) {
   if (!strcmp(arguments[1], "grey")) c.in_chans = 1;
   if (!strcmp(arguments[1], "encoder"))
     c.decoder_embed_dim = c.decoder_depth = c.decoder_num_heads = 0;
+  const bool classifies = !strcmp(arguments[1], "classifier");
+  if (classifies) {
+    c.decoder_embed_dim = c.decoder_depth = c.decoder_num_heads = 0;
+    c.num_classes = 2;
+  }
   need(mae_model_create(&c, 7, &model));
+  if (classifies) {
+    static const char *const names[] = {"cat", "dog"};
+    static const float mean[] = {0.5f, 0.25f, 0.125f}, std[] = {1, 2, 3};
+    need(mae_model_set_class_names(model, names));
+    need(mae_model_set_normalization(model, mean, std));
+  }
   /* A new class token and new biases are near zero: make them tell. */
   for (int32_t i = 0; i < mae_model_num_tensors(model); i++) {
     const mae_tensor *t = mae_model_tensor(model, i);
