@@ -215,7 +215,8 @@ START_TEST(frozen) {
     ck_assert_msg(!mae_trainer_gradient(r.trainer, name) != should, "%s", name);
     ck_assert_msg(!r.trainer->optimizer.exp_avg[i] != should, "%s", name);
     ck_assert_msg(!r.trainer->optimizer.exp_avg_sq[i] != should, "%s", name);
-    if (should) trained += mae_align((size_t)mae_tensor_size(t) * sizeof(float));
+    if (should)
+      trained += mae_align((size_t)mae_tensor_size(t) * sizeof(float));
   }
   mae_training_plan p = {.struct_size = sizeof p};
   ASSERT_OK(mae_trainer_plan(r.context, &r.model->config, &o, &p));
@@ -410,7 +411,7 @@ START_TEST(mixing) {
     ck_assert_mem_eq(mae_graph_images(&r.trainer->graph), images,
                      BATCH * SMALL_IMAGE * sizeof(float));
     ck_assert_mem_eq(wanted(&r), targets, sizeof targets);
-    mixed += memcmp(images, same_images, BATCH * SMALL_IMAGE * sizeof(float)) != 0;
+    mixed += !!memcmp(images, same_images, BATCH * SMALL_IMAGE * sizeof(float));
     free(images);
     free(same_images);
   }
@@ -437,7 +438,7 @@ START_TEST(mix_prob_of_zero) {
 }
 END_TEST
 
-/* ---------------------------------------------------- average of weights --- */
+/* ---------------------------------------------------- average of weights -- */
 
 static void average(mae_model *average, const mae_model *weights,
                     double decay) {
@@ -470,10 +471,13 @@ START_TEST(ema_by_hand) {
         1e-6);
     ck_assert(!same_tensor(want, mae_model_tensor(r.model, i)));
   }
-  ASSERT_OK(mae_model_save(ema, path)); /* and it is a model */
-  mae_model *read;
+  static const char *const names[] = {"ape", "bee", "cat"};
+  mae_model *read; /* and it is a model, with its classes' names */
+  ASSERT_OK(mae_model_set_class_names(r.model, names));
+  ASSERT_OK(mae_model_save(ema, path));
   ASSERT_OK(mae_model_load(path, &read));
   ck_assert(same_model(read, ema));
+  ck_assert_str_eq(mae_model_class_name(read, 1), "bee");
   mae_model_destroy(read);
   mae_model_destroy(hand);
   stop(&r);
@@ -570,7 +574,7 @@ START_TEST(resume_refusals) {
 }
 END_TEST
 
-/* -------------------------------------------------------------- failures --- */
+/* ------------------------------------------------------------ failures --- */
 
 /* Case i: in the first or the last step of an update. */
 START_TEST(non_finite) {

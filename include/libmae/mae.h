@@ -804,15 +804,17 @@ MAE_API int64_t mae_trainer_steps(const mae_trainer *trainer);
 MAE_API uint64_t mae_trainer_images_seen(const mae_trainer *trainer);
 
 /* A checkpoint: the model as mae_model_save writes it, with the optimiser's
- * state and the average of the weights, so that training continues bit for bit.  MAE_ERROR_STATE: with several
- * ranks, of which each holds its part, in the middle of an update's steps. */
+ * state and the average of the weights, so that training continues bit for bit.
+ * MAE_ERROR_STATE: with several ranks, of which each holds its part, in the
+ * middle of an update's steps. */
 MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
                                     const char *path);
 /* Puts the weights into the trainer's model and restores the optimiser, the
  * seed and the step.  Other options stay as they are.  On any error model and
  * trainer are as before; MAE_ERROR_MISMATCH also where the checkpoint lacks the
- * state of something that is now trained, or an average that is now kept.  With several ranks each resumes, from the same file,
- * saved at an update (MAE_ERROR_MISMATCH otherwise). */
+ * state of something that is now trained, or an average that is now kept.  With
+ * several ranks each resumes, from the same file, saved at an update
+ * (MAE_ERROR_MISMATCH otherwise). */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
 
 /* Sums over the processes (ranks) that train one model together, each on its

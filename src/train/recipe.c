@@ -1,6 +1,6 @@
 /* The settings of the paper and of the official code. */
-#include "base/options.h"
 #include "base/error.h"
+#include "base/options.h"
 
 typedef struct sizes { /* one of each as of ViT-B, ViT-L and ViT-H */
   double base_lr[3], layer_decay[3], drop_path[3];
