@@ -169,6 +169,23 @@ static int fit(const mae::Context &context, mae::Model &model) {
              : failed("dataset missing");
 }
 
+static int evaluate(const mae::Context &context) {
+  const float x[] = {-2, -1, 1, 2};
+  const int32_t labels[] = {0, 0, 1, 1};
+  float weight[2], bias[2], logits[8];
+  mae_probe_options options = mae::probe_options();
+  options.epochs = 20;
+  mae::linear_probe(context, x, labels, 4, 1, 2, weight, bias, options);
+  mae::Evaluation probed(2), near(2);
+  for (int i = 0; i < 8; i++) logits[i] = x[i / 2] * weight[i % 2] + bias[i % 2];
+  probed.add(logits, labels, 4);
+  mae::knn_classify(context, x, labels, 4, 1, 2, x, 4, logits, 1);
+  near.add(logits, labels, 4);
+  if (probed.count() != 4 || probed.top5() != 1 || !(probed.loss() > 0))
+    return failed("probe");
+  return near.top1() == 1 && near.confusion(1, 1) == 2 ? 0 : failed("k-NN");
+}
+
 int main() try {
   mae_context_options options = mae::context_options();
   options.threads = 2;
@@ -176,7 +193,8 @@ int main() try {
   if (context.threads() != 2) return failed("threads");
   mae::Model model(small(), 1);
   if (train(context, model) || files(model) || features(context, model) ||
-      fit(context, model) || notes(context, model) || finetune(context))
+      fit(context, model) || notes(context, model) || finetune(context) ||
+      evaluate(context))
     return 1;
   mae_config bad = small();
   bad.patch_size = 5;

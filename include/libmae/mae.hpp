@@ -104,6 +104,11 @@ inline mae_fit_options fit_options() {
   mae_fit_options_init(&o, sizeof o);
   return o;
 }
+inline mae_probe_options probe_options() {
+  mae_probe_options o;
+  mae_probe_options_init(&o, sizeof o);
+  return o;
+}
 
 /* ------------------------------------------------------------ handles --- */
 
@@ -390,6 +395,42 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
     return result;
   }
 };
+
+/* How well a classifier does on the images added so far. */
+class Evaluation : public Handle<mae_evaluation, mae_evaluation_destroy> {
+ public:
+  explicit Evaluation(int num_classes) {
+    mae_evaluation *made;
+    check(mae_evaluation_create(num_classes, &made));
+    own(made);
+  }
+  void add(const float *logits, const int32_t *labels, int64_t n) {
+    check(mae_evaluation_add(get(), logits, labels, n));
+  }
+  int64_t count() const { return mae_evaluation_count(get()); }
+  double top1() const { return mae_evaluation_top1(get()); }
+  double top5() const { return mae_evaluation_top5(get()); }
+  double loss() const { return mae_evaluation_loss(get()); }
+  int64_t confusion(int truth, int predicted) const {
+    return mae_evaluation_confusion(get(), truth, predicted);
+  }
+};
+
+/* Features of a frozen encoder into a linear head, or by their neighbours. */
+inline void linear_probe(const Context &context, const float *features,
+                         const int32_t *labels, int64_t n, int64_t width,
+                         int num_classes, float *weight, float *bias,
+                         const mae_probe_options &options = probe_options()) {
+  check(mae_linear_probe(context.get(), features, labels, n, width,
+                         num_classes, &options, weight, bias));
+}
+inline void knn_classify(const Context &context, const float *train,
+                         const int32_t *labels, int64_t n, int64_t width,
+                         int num_classes, const float *queries, int64_t m,
+                         float *out, int k = 20, double temperature = 0.07) {
+  check(mae_knn_classify(context.get(), train, labels, n, width, num_classes,
+                         queries, m, k, temperature, out));
+}
 
 } /* namespace mae */
 
