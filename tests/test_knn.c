@@ -121,7 +121,7 @@ START_TEST(refused) {
   ASSERT_FAILS(mae_knn_classify(c, train, labels, 2, 2, 2, queries, 1, 0, 1,
                                 out), MAE_ERROR_INVALID_ARGUMENT, "k is 0");
   ASSERT_FAILS(mae_knn_classify(c, train, labels, 2, 2, 2, queries, 1, 1, 0,
-                                out), MAE_ERROR_INVALID_ARGUMENT, "temperature");
+                                out), MAE_ERROR_INVALID_ARGUMENT, "temperat");
   ASSERT_FAILS(mae_knn_classify(c, train, labels, 2, 0, 2, queries, 1, 1, 1,
                                 out), MAE_ERROR_INVALID_ARGUMENT, "0 values");
   ASSERT_FAILS(mae_knn_classify(c, train, labels, INT64_MAX / 2, 3, 2, queries,

@@ -177,7 +177,8 @@ static int evaluate(const mae::Context &context) {
   options.epochs = 20;
   mae::linear_probe(context, x, labels, 4, 1, 2, weight, bias, options);
   mae::Evaluation probed(2), near(2);
-  for (int i = 0; i < 8; i++) logits[i] = x[i / 2] * weight[i % 2] + bias[i % 2];
+  for (int i = 0; i < 8; i++)
+    logits[i] = x[i / 2] * weight[i % 2] + bias[i % 2];
   probed.add(logits, labels, 4);
   mae::knn_classify(context, x, labels, 4, 1, 2, x, 4, logits, 1);
   near.add(logits, labels, 4);
