@@ -196,6 +196,8 @@ check: deps
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-pretrain
 	@$(MAKE) --no-print-directory check-pretrain SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory check-finetune
+	@$(MAKE) --no-print-directory check-finetune SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-mpi
 	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
 check-suite: $B/tests
@@ -211,6 +213,8 @@ check-tool: $B/mae $B/tool_helper $(EXAMPLES)
 	$(TEST_ENV) sh tests/examples.sh $B
 check-pretrain: $B/mae $B/tool_helper
 	$(TEST_ENV) sh tests/pretrain.sh $B $(or $(MPI_PACKAGE),none)
+check-finetune: $B/mae $B/tool_helper
+	$(TEST_ENV) sh tests/finetune.sh $B $(or $(MPI_PACKAGE),none)
 # Several processes, started by mpirun.
 $B/mpi_train: tests/mpi/train.c $B/tool/mpi.o $B/tool/say.o $B/libmae.a
 	$(call say,CC $@)
@@ -233,7 +237,7 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
-.PHONY: check-suite check-tool check-pretrain check-mpi check-install
+.PHONY: check-suite check-tool check-pretrain check-finetune check-mpi check-install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $B/mae $(DESTDIR)$(PREFIX)/bin/

@@ -23,7 +23,8 @@ all="photos/4.png photos/a/1.png photos/a/deep/2.JPG photos/b/3.webp"
 expect 0 mae --version
 printed '^mae [0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*$'
 expect 0 mae --help
-for command in pretrain features reconstruct plan info convert; do
+for command in pretrain finetune features reconstruct probe eval predict plan \
+  info convert; do
   expect 0 mae --help
   printed "^  $command "
   expect 0 mae $command --help

@@ -4,8 +4,13 @@
 
 const char *chart_title(chart_of what) {
   static const char *const titles[CHARTS] = {
-      "Loss", "Learning rate", "Gradient norm", "Images per second"};
+      "Loss", "Learning rate", "Gradient norm", "Images per second",
+      "Top-1 on the test images"};
   return titles[what];
+}
+
+const metric_curve *chart_curve(const metrics *m, chart_of what) {
+  return what == CHART_TOP1 ? &m->tests : &m->updates;
 }
 
 double chart_value(chart_of what, const metric_point *p) {
@@ -18,21 +23,23 @@ double chart_value(chart_of what, const metric_point *p) {
 }
 
 ticks chart_across(const metrics *m, int most) {
-  double last = m->count ? (double)m->points[m->count - 1].mean.step : 1;
+  const metric_curve *c = &m->updates;
+  double last = c->count ? (double)c->points[c->count - 1].mean.step : 1;
   return ticks_make(0, last, most, 1);
 }
 
 /* From zero for what is not the loss; widened to whole ticks. */
 ticks chart_up(const metrics *m, chart_of what, int most) {
   double least = what == CHART_LOSS ? INFINITY : 0, highest = 0;
-  for (int32_t i = 0; i < m->count; i++) {
-    const metric_point *p = &m->points[i];
+  const metric_curve *c = chart_curve(m, what);
+  for (int32_t i = 0; i < c->count; i++) {
+    const metric_point *p = &c->points[i];
     double low = what == CHART_LOSS ? p->least_loss : chart_value(what, p);
     double high = what == CHART_LOSS ? p->most_loss : chart_value(what, p);
     least = fmin(least, low);
     highest = fmax(highest, high);
   }
-  if (!m->count) return ticks_make(0, 1, most, 0);
+  if (!c->count) return ticks_make(0, 1, most, 0);
   ticks t = ticks_make(least, highest, most, 0);
   if (t.count < 2) return t;
   double step = t.values[1] - t.values[0];

@@ -11,10 +11,13 @@ typedef enum chart_of {
   CHART_LEARNING_RATE,
   CHART_GRAD_NORM,
   CHART_SPEED,
+  CHART_TOP1, /* of tests */
   CHARTS
 } chart_of;
 
 const char *chart_title(chart_of what);
+/* Its points; there may be none. */
+const metric_curve *chart_curve(const metrics *m, chart_of what);
 double chart_value(chart_of what, const metric_point *point);
 
 /* The axes that hold all points; of the loss, its extremes too. */

@@ -45,7 +45,7 @@ static void draw_axes(drawing *d, const frame *f) {
               HEIGHT - 28, "update", ink);
 }
 
-static void draw_curve(drawing *d, const frame *f, const metrics *m) {
+static void draw_curve(drawing *d, const frame *f, const metric_curve *m) {
   for (int32_t i = 0; m->stride > 1 && i < m->count; i++) {
     double x = x_of(f, (double)m->points[i].mean.step);
     raster_line(d, x, y_of(f, m->points[i].least_loss), x,
@@ -64,7 +64,7 @@ mae_status chart_png(const metrics *m, const char *path) {
   mae_status status = drawing_create(HEIGHT, WIDTH, 3, &d);
   if (status != MAE_OK) return status;
   draw_axes(&d, &f);
-  draw_curve(&d, &f, m);
+  draw_curve(&d, &f, &m->updates);
   status = drawing_write(&d, path);
   drawing_destroy(&d);
   return status;

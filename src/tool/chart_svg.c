@@ -54,7 +54,7 @@ static void add_point(text *out, const frame *f, const metric_point *p,
 }
 
 /* Between the least and the largest loss of each stretch. */
-static void draw_band(const metrics *m, const frame *f, text *out) {
+static void draw_band(const metric_curve *m, const frame *f, text *out) {
   if (m->stride < 2) return;
   text_add(out, "<path class=\"band\" d=\"");
   for (int32_t i = 0; i < m->count; i++)
@@ -66,17 +66,18 @@ static void draw_band(const metrics *m, const frame *f, text *out) {
 
 void chart_svg(const metrics *m, chart_of what, text *out) {
   const frame f = {chart_across(m, 8), chart_up(m, what, 5)};
+  const metric_curve *c = chart_curve(m, what);
   text_add(out,
            "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n",
            WIDTH, HEIGHT, chart_title(what));
   draw_axes(&f, out);
-  if (what == CHART_LOSS) draw_band(m, &f, out);
+  if (what == CHART_LOSS) draw_band(c, &f, out);
   text_add(out, "<path class=\"curve\" d=\"");
-  for (int32_t i = 0; i < m->count; i++)
-    add_point(out, &f, &m->points[i], chart_value(what, &m->points[i]), !i);
+  for (int32_t i = 0; i < c->count; i++)
+    add_point(out, &f, &c->points[i], chart_value(what, &c->points[i]), !i);
   text_add(out, "\"/>\n");
-  if (m->count) { /* the latest, also when it is the only one */
-    const metric_point *p = &m->points[m->count - 1];
+  if (c->count) { /* the latest, also when it is the only one */
+    const metric_point *p = &c->points[c->count - 1];
     text_add(out, "<circle class=\"dot\" r=\"3\" cx=\"%.1f\" cy=\"%.1f\"/>\n",
              x_of(&f, (double)p->mean.step), y_of(&f, chart_value(what, p)));
   }

@@ -8,6 +8,10 @@ int command_reconstruct(int argc, char **argv);
 int command_plan(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_pretrain(int argc, char **argv);
+int command_finetune(int argc, char **argv);
+int command_probe(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_predict(int argc, char **argv);
 int command_convert(int argc, char **argv);
 
 #endif

@@ -1,5 +1,7 @@
 #include "tool/look.h"
 
+#include <string.h>
+
 #include "tool/parse.h"
 #include "tool/say.h"
 
@@ -47,6 +49,19 @@ int look_apply(const look_options *l, mae_config *config,
   session->mean = l->n_mean ? l->mean : NULL;
   session->std = l->n_std ? l->std : NULL;
   return status;
+}
+
+void look_of_model(look_options *l, const mae_model *model,
+                   const mae_config *config) {
+  const int32_t n = config->in_chans;
+  float mean[LOOK_MOST_CHANNELS], std[LOOK_MOST_CHANNELS];
+  if (n > LOOK_MOST_CHANNELS ||
+      mae_model_normalization(model, mean, std) != MAE_OK)
+    return;
+  if (!l->n_mean) memcpy(l->mean, mean, sizeof mean);
+  if (!l->n_std) memcpy(l->std, std, sizeof std);
+  if (!l->n_mean) l->n_mean = n;
+  if (!l->n_std) l->n_std = n;
 }
 
 /* ImageNet's; of grey images, the means of the three. */

@@ -34,10 +34,14 @@ enum { LOOK_SIZE = 1100, LOOK_CROP, LOOK_MEAN, LOOK_STD };
   "image's\n"                                                            \
   "                           (else 0.875 up to 224 pixels, 1 above)\n"  \
   "      --mean R,G,B --std R,G,B\n"                                     \
-  "                           of pixels in 0..1 (else ImageNet's)\n"
+  "                           of pixels in 0..1 (else the model's, or ImageNet's)\n"
 
 /* As weights_option. */
 int look_option(look_options *l, int code, const char *value);
+
+/* What was not given, as the model has it, if it does. */
+void look_of_model(look_options *l, const mae_model *model,
+                   const mae_config *config);
 
 /* Put them into a session's options, which then refer to them; config gets
  * the size that images are looked at. */

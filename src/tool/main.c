@@ -14,10 +14,16 @@ static const struct command {
   int (*run)(int argc, char **argv);
 } commands[] = {
     {"pretrain", "train a model on images without labels", command_pretrain},
+    {"finetune", "train a classifier on images whose classes are known",
+     command_finetune},
     {"features", "features of images, as .npy or .safetensors",
      command_features},
     {"reconstruct", "draw images, what the model sees, and what it makes of it",
      command_reconstruct},
+    {"probe", "how good features are, by a linear classifier or neighbours",
+     command_probe},
+    {"eval", "how often a classifier is right", command_eval},
+    {"predict", "the likeliest classes of images", command_predict},
     {"plan", "memory and arithmetic that pretraining takes", command_plan},
     {"info", "what is in a weights file", command_info},
     {"convert", "rewrite a weights file under other names", command_convert},

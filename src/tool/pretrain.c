@@ -27,7 +27,9 @@ static int prepare(run *r) {
   say_nothing(false); /* other failures may be those of one rank */
   if (status != TOOL_OK) return status;
   if (mae_dataset_open(s->data, &r->dataset) != MAE_OK ||
-      mae_model_create(&s->config, s->trainer.seed, &r->model) != MAE_OK)
+      mae_model_create(&s->config, s->trainer.seed, &r->model) != MAE_OK ||
+      mae_model_set_normalization(r->model, s->mean.values, s->std.values) !=
+          MAE_OK)
     return fail_library();
   return TOOL_OK;
 }

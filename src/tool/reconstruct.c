@@ -147,6 +147,7 @@ static int with_session(request *r, mae_context *context, mae_model *model) {
   mae_session_options_init(&o, sizeof o);
   o.mask_ratio = r->mask_ratio;
   o.seed = r->seed;
+  look_of_model(&r->look, model, &s.config);
   status = look_apply(&r->look, &s.config, &o);
   if (status != TOOL_OK) return status;
   s.mean = look_mean(&r->look, &s.config);

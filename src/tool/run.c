@@ -12,6 +12,7 @@
 #include "tool/mpi.h"
 #include "tool/run_report.h"
 #include "tool/say.h"
+#include "tool/text_file.h"
 
 /* --------------------------------------------------------- telling it --- */
 
@@ -51,7 +52,7 @@ static void write_report(run *r, const char *status) {
       .processes = mpi_ranks(),
       .seconds_left = r->seconds_left};
   run_path curve = run_file(&r->folder, "loss.png");
-  if (r->metrics.count) run_warn_if_failed(r, chart_png(&r->metrics, curve.text));
+  if (r->metrics.updates.count) run_warn_if_failed(r, chart_png(&r->metrics, curve.text));
   run_warn_if_failed(r, run_report_write(&report));
 }
 
@@ -112,12 +113,12 @@ static int32_t on_epoch(void *arg, const mae_progress *p) {
   run *r = arg;
   r->epochs_done = p->epoch;
   if (mpi_rank()) return 0;
-  metrics_end_epoch(&r->metrics);
-  r->task->end_epoch(r, p->epoch);
-  write_report(r, "running");
   char numbers[200];
+  metrics_end_epoch(&r->metrics);
   write_numbers(p, numbers, sizeof numbers);
   progress_line(&r->progress, numbers);
+  r->task->end_epoch(r, p->epoch);
+  write_report(r, "running");
   return 0;
 }
 
@@ -173,19 +174,8 @@ static int resume(run *r) {
 /* A run that is resumed has one already. */
 static int write_config(run *r) {
   text t = {NULL, 0, 0, false};
-  mae_atomic_file file;
-  run_path path = run_file(&r->folder, "config.txt");
   settings_write(&r->settings, &t);
-  mae_status status =
-      t.failed ? mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for the settings")
-               : guarded_begin(path.text, &file);
-  if (status == MAE_OK) {
-    status = mae_atomic_write(&file, t.bytes, t.size);
-    if (status == MAE_OK)
-      status = guarded_commit(&file);
-    else
-      guarded_abort(&file);
-  }
+  mae_status status = text_write(run_file(&r->folder, "config.txt").text, &t);
   text_free(&t);
   if (!r->resume) return status == MAE_OK ? TOOL_OK : fail_library();
   run_warn_if_failed(r, status);
@@ -210,7 +200,7 @@ static int begin_folder(run *r) {
   if (status == TOOL_OK) status = write_config(r);
   if (status == TOOL_OK)
     status = metrics_open(&r->metrics, run_file(folder, "metrics.jsonl").text,
-                          mae_trainer_steps(r->trainer));
+                          mae_trainer_steps(r->trainer), r->epochs_done);
   if (status != TOOL_OK) return status;
   r->seconds = r->metrics.latest.seconds;
   status = r->task->begin(r);
@@ -268,8 +258,6 @@ static int train(run *r) {
   o.on_step = on_step;
   o.on_epoch = on_epoch;
   o.arg = r;
-  r->epochs_done = (int64_t)mae_trainer_images_seen(r->trainer) /
-                   (r->batches * r->settings.trainer.batch_size);
   r->progress = progress_begin(1, r->quiet || mpi_rank());
   interrupt_ask();
   mae_status trained = mae_trainer_fit(r->trainer, r->loader, &o);
@@ -288,6 +276,8 @@ static int run_parts(run *r) {
   /* All read the checkpoint before one of them writes. */
   if (status == TOOL_OK && r->resume) status = resume(r);
   if (mpi_any(status != TOOL_OK)) return status ? status : TOOL_FAILED;
+  r->epochs_done = (int64_t)mae_trainer_images_seen(r->trainer) /
+                   (r->batches * r->settings.trainer.batch_size);
   if (mpi_rank() == 0) status = begin_folder(r);
   if (mpi_any(status != TOOL_OK)) return status ? status : TOOL_FAILED;
   return train(r);

@@ -67,19 +67,27 @@ static struct option *make_options(run_kind kind) {
   return list;
 }
 
-static int read_option(command_line *c, int code, const char *value) {
+static int number_of(run_kind kind, const char *name) {
+  int i = 0;
+  while (!settings_name(kind, i) || strcmp(settings_name(kind, i), name)) i++;
+  return i;
+}
+
+static int read_option(command_line *c, run_kind kind, int code,
+                       const char *value) {
   switch (code) {
     case 'o': c->out = value; return TOOL_OK;
     case 'q': c->quiet = true; return TOOL_OK;
     case 'h': c->help = true; return TOOL_OK;
+    case 'm': code = OPTION_SETTINGS + number_of(kind, "model"); break;
     case OPTION_RESUME: c->resume = true; return TOOL_OK;
     case OPTION_FORCE: c->force = true; return TOOL_OK;
     case OPTION_CONFIG: c->config = value; return TOOL_OK;
-    default:
-      if (code < OPTION_SETTINGS) return fail_usage("see the options");
-      c->given[c->n_given++] = (given){code - OPTION_SETTINGS, value};
-      return TOOL_OK;
+    default: break;
   }
+  if (code < OPTION_SETTINGS) return fail_usage("see the options");
+  c->given[c->n_given++] = (given){code - OPTION_SETTINGS, value};
+  return TOOL_OK;
 }
 
 static int read_command_line(command_line *c, run_kind kind, int argc,
@@ -87,9 +95,10 @@ static int read_command_line(command_line *c, run_kind kind, int argc,
   struct option *options = make_options(kind);
   c->given = mae_calloc((size_t)argc, sizeof *c->given);
   int status = options && c->given ? TOOL_OK : fail_library(), code;
+  const char *letters = kind == RUN_FINETUNE ? "hm:o:q" : "ho:q";
   while (status == TOOL_OK &&
-         (code = getopt_long(argc, argv, "ho:q", options, NULL)) != -1)
-    status = read_option(c, code, optarg);
+         (code = getopt_long(argc, argv, letters, options, NULL)) != -1)
+    status = read_option(c, kind, code, optarg);
   free(options);
   if (status != TOOL_OK || c->help) return status;
   if (optind < argc)

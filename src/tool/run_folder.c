@@ -29,6 +29,7 @@ static bool is_of_a_run(const char *name, bool *left_over) {
   static const char *const patterns[] = {
       "config.txt",       "metrics.jsonl", "loss.png",
       "report.html",      "model.safetensors", "best.safetensors",
+      "model-ema.safetensors",
       "checkpoint-*[0-9].safetensors", "reconstruction-*[0-9].png"};
   char plain[256];
   snprintf(plain, sizeof plain, "%s", name);
@@ -79,6 +80,15 @@ int run_folder_open(run_folder *folder, const char *path, bool *exists) {
     return fail("cannot make the folder %s: %s", path, strerror(errno));
   int status = lock(folder);
   return status == TOOL_OK ? look(folder, false, exists) : status;
+}
+
+bool run_folder_has_checkpoint(const run_folder *folder) {
+  DIR *dir = opendir(folder->path);
+  bool found = false;
+  for (struct dirent *d; dir && !found && (d = readdir(dir));)
+    found = !fnmatch("checkpoint-*[0-9].safetensors", d->d_name, 0);
+  if (dir) closedir(dir);
+  return found;
 }
 
 int run_folder_clear(const run_folder *folder) {

@@ -25,6 +25,7 @@ run_path run_file(const run_folder *folder, const char *format, ...)
  * long as this one lives.  *exists tells whether there is a run in it.  Returns
  * a tool status. */
 int run_folder_open(run_folder *folder, const char *path, bool *exists);
+bool run_folder_has_checkpoint(const run_folder *folder);
 /* Delete the run that is there, and no other files.  A tool status. */
 int run_folder_clear(const run_folder *folder);
 void run_folder_close(run_folder *folder);

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "tool/chart.h"
-#include "tool/interrupt.h"
 #include "tool/progress.h"
+#include "tool/text_file.h"
 
 /* Drawings in the page: each is a whole picture. */
 enum { MOST_DRAWINGS = 6 };
@@ -97,6 +97,12 @@ static void add_numbers(const run_report *r, text *t) {
   snprintf(value, sizeof value, "%.4f", m->best_epoch_loss);
   number(t, "best", "least mean loss of an epoch",
          m->best_epoch ? value : "–");
+  if (m->tests.count) {
+    snprintf(value, sizeof value, "%.2f %%", 100 * m->latest_test.top1);
+    number(t, "top1", "top-1 in the latest test", value);
+    snprintf(value, sizeof value, "%.2f %%", 100 * m->best_top1);
+    number(t, "best-top1", "best top-1", value);
+  }
   tick_text(round(m->latest.images_per_second), value, sizeof value);
   number(t, "speed", "images/s", value);
   progress_time(value, sizeof value, m->latest.seconds);
@@ -109,6 +115,7 @@ static void add_numbers(const run_report *r, text *t) {
 static void add_charts(const run_report *r, text *t) {
   text_add(t, "<div class=\"grid charts\">\n");
   for (int i = 0; i < CHARTS; i++) {
+    if (i == CHART_TOP1 && !r->metrics->tests.count) continue;
     text_add(t, "<section class=\"card\"><h2>%s</h2>\n",
              chart_title((chart_of)i));
     chart_svg(r->metrics, (chart_of)i, t);
@@ -236,17 +243,6 @@ static void add_head(const run_report *r, text *t) {
   text_add(t, "</header>\n");
 }
 
-static mae_status write_text(const char *path, const text *t) {
-  mae_atomic_file file;
-  if (t->failed)
-    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
-  MAE_TRY(guarded_begin(path, &file));
-  mae_status status = mae_atomic_write(&file, t->bytes, t->size);
-  if (status == MAE_OK) return guarded_commit(&file);
-  guarded_abort(&file);
-  return status;
-}
-
 mae_status run_report_write(const run_report *r) {
   text t = {NULL, 0, 0, false};
   run_path path = run_file(r->folder, "report.html");
@@ -258,7 +254,7 @@ mae_status run_report_write(const run_report *r) {
   add_settings(r, &t);
   text_add(&t, "<footer>libmae %s</footer>\n</main></body></html>\n",
            mae_version());
-  mae_status status = write_text(path.text, &t);
+  mae_status status = text_write(path.text, &t);
   text_free(&t);
   return status;
 }

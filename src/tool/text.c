@@ -76,6 +76,24 @@ void text_add_html(text *t, const char *plain) {
   }
 }
 
+void text_add_json(text *t, const char *plain) {
+  const unsigned char *p = (const unsigned char *)plain;
+  text_add(t, "\"");
+  while (*p) {
+    size_t n = utf8_length(p);
+    if (!n)
+      text_add(t, "?");
+    else if (*p == '"' || *p == '\\')
+      text_add(t, "\\%c", *p);
+    else if (*p < ' ')
+      text_add(t, "\\u%04x", *p);
+    else
+      text_add_bytes(t, p, n);
+    p += n ? n : 1;
+  }
+  text_add(t, "\"");
+}
+
 void text_add_base64(text *t, const void *bytes, size_t size) {
   static const char digits[] =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -16,6 +16,8 @@ void text_add(text *t, const char *format, ...)
 void text_add_bytes(text *t, const void *bytes, size_t size);
 /* With & < > " spelt as HTML wants them, and other bytes than UTF-8 as ?. */
 void text_add_html(text *t, const char *plain);
+/* A JSON string with its quotes; likewise. */
+void text_add_json(text *t, const char *plain);
 void text_add_base64(text *t, const void *bytes, size_t size);
 /* Take bytes off the front. */
 void text_drop(text *t, size_t size);

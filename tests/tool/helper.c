@@ -19,9 +19,9 @@ static const char usage[] =
     "text FILE.f32                     the values as text, a line each\n"
     "picture FILE.png MODEL SEED RATIO IMAGE...    of mae reconstruct\n"
     "weights A B LEAST MOST            relative error of equal tensors\n"
-    "idx OUT IN N                      the first images of an IDX file\n"
+    "idx OUT IN N                      the first items of an IDX file\n"
     "png FILE WIDTH HEIGHT COLOURS     of that size and so many colours\n"
-    "metrics FILE STEPS EPOCHS         of mae pretrain\n";
+    "metrics FILE STEPS EPOCHS [TESTS]     of a run\n";
 
 void die(const char *format, ...) {
   va_list args;

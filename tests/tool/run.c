@@ -12,21 +12,24 @@ static void put_be32(unsigned char *to, long value) {
   for (int i = 0; i < 4; i++) to[i] = (unsigned char)(value >> (24 - 8 * i));
 }
 
-/* OUT IN N: the first images of an IDX file. */
+/* OUT IN N: the first items of an IDX file of images of 28 x 28, or labels. */
 void make_idx(int n, char **arguments) {
   mae_idx *idx;
   long count = atol(arguments[2]);
   (void)n;
   need(mae_idx_load(arguments[1], &idx));
-  long h = (long)mae_idx_dim(idx, 1), w = (long)mae_idx_dim(idx, 2);
-  size_t size = (size_t)(count * h * w);
-  unsigned char *bytes = need_memory(16 + size);
-  put_be32(bytes, 0x803);
+  const int dims = mae_idx_ndim(idx);
+  const size_t header = 4 + 4 * (size_t)dims;
+  size_t size = (size_t)count;
+  unsigned char *bytes = need_memory(header + size * 28 * 28);
+  put_be32(bytes, 0x800 + dims);
   put_be32(bytes + 4, count);
-  put_be32(bytes + 8, h);
-  put_be32(bytes + 12, w);
-  memcpy(bytes + 16, mae_idx_data(idx), size);
-  write_file(arguments[0], bytes, 16 + size);
+  for (int a = 1; a < dims; a++) {
+    put_be32(bytes + 4 + 4 * a, (long)mae_idx_dim(idx, a));
+    size *= (size_t)mae_idx_dim(idx, a);
+  }
+  memcpy(bytes + header, mae_idx_data(idx), size);
+  write_file(arguments[0], bytes, header + size);
   free(bytes);
   mae_idx_destroy(idx);
 }
@@ -63,18 +66,41 @@ static double number(json_t *line, const char *key) {
   return v;
 }
 
-/* FILE STEPS EPOCHS: a line for each update from 1 to STEPS, of 1 to EPOCHS. */
+/* A line of the test after an epoch, which comes after update `step`. */
+static void check_test(json_t *line, long epoch, long step) {
+  static const char *const shares[] = {"val_top1", "val_top5", "ema_top1",
+                                       "ema_top5"};
+  const size_t size = json_object_size(line);
+  if (size != 5 && size != 8) die("%zu values of test %ld", size, epoch);
+  if (number(line, "epoch") != epoch || number(line, "step") != step)
+    die("test %ld after update %ld: %g, %g", epoch, step,
+        number(line, "epoch"), number(line, "step"));
+  for (size_t i = 0; i < (size == 8 ? 4 : 2); i++)
+    if (number(line, shares[i]) < 0 || number(line, shares[i]) > 1)
+      die("%s of test %ld", shares[i], epoch);
+  if (number(line, "val_top1") > number(line, "val_top5") ||
+      number(line, "val_loss") <= 0 ||
+      (size == 8 && number(line, "ema_loss") <= 0))
+    die("test %ld", epoch);
+}
+
+/* FILE STEPS EPOCHS [TESTS]: a line for each update from 1 to STEPS, of 1 to
+ * EPOCHS, and for each of so many tests. */
 void check_metrics(int n, char **arguments) {
   FILE *in = fopen(arguments[0], "r");
   char text[1024];
-  long steps = 0, epoch = 1;
+  long steps = 0, epoch = 1, tests = 0;
   double seconds = 0;
-  (void)n;
   if (!in) die("no %s", arguments[0]);
   while (fgets(text, sizeof text, in)) {
     json_error_t error;
     json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (!line) die("line %ld: %s", steps + 1, error.text);
+    if (json_object_get(line, "val_top1")) {
+      check_test(line, ++tests, steps);
+      json_decref(line);
+      continue;
+    }
     if (json_object_size(line) != 7) die("line %ld: %s", steps + 1, text);
     if (number(line, "step") != ++steps) die("line %ld: step", steps);
     long e = (long)number(line, "epoch");
@@ -90,5 +116,6 @@ void check_metrics(int n, char **arguments) {
   }
   if (steps != atol(arguments[1]) || epoch != atol(arguments[2]))
     die("%ld updates in %ld epochs", steps, epoch);
+  if (tests != (n > 3 ? atol(arguments[3]) : 0)) die("%ld tests", tests);
   fclose(in);
 }
