@@ -1179,7 +1179,11 @@ MAE_API mae_status mae_knn_classify(mae_context *context, const float *train,
 /* The linear probe: batch norm without affine and a linear head, trained by
  * LARS (You et al. 2017) on features of a frozen encoder, with the official
  * rates: linear warm-up, then half a cosine to 0 (paper, table 9).  The
- * features are given once, so there is no augmentation. */
+ * features are given once, so there is no augmentation.
+ *
+ * The defaults are meant for the million images of ImageNet.  With some
+ * thousand rows they make too few and too small steps: 5,000 of Fashion-MNIST
+ * want something like batch_size 128 and base_lr 4. */
 typedef struct mae_probe_options {
   size_t struct_size;
   int64_t batch_size; /* default 16384; more than there are rows counts as
