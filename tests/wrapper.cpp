@@ -187,6 +187,30 @@ static int evaluate(const mae::Context &context) {
   return near.top1() == 1 && near.confusion(1, 1) == 2 ? 0 : failed("k-NN");
 }
 
+static int labels() {
+  mae::Dataset images(4, draw, nullptr);
+  if (images.num_classes() != 0 || images.label(0) != -1)
+    return failed("labels from nowhere");
+  images.set_labels({0, 1, 2, 1}, 3);
+  mae_loader_options o = mae::loader_options(MAE_RECIPE_FINETUNE);
+  if (o.rand_augment_ops != 2) return failed("loader recipe");
+  o.batch_size = 4;
+  o.image_height = o.image_width = 16;
+  mae::Loader loader(images, o);
+  loader.next();
+  int sum = 0;
+  for (int i = 0; i < 4; i++) sum += loader.labels()[i];
+  if (sum != 4 || images.num_classes() != 3 || images.class_name(0) != "")
+    return failed("labels");
+  if (thrown([&] { images.set_labels({0}, 3); }) !=
+          MAE_ERROR_INVALID_ARGUMENT ||
+      thrown([] { mae::Dataset::labelled("missing", {"a", "b"}); }) !=
+          MAE_ERROR_NOT_FOUND ||
+      thrown([&] { images.image(0); }) != MAE_ERROR_UNSUPPORTED)
+    return failed("labels refused");
+  return 0;
+}
+
 int main() try {
   mae_context_options options = mae::context_options();
   options.threads = 2;
@@ -195,7 +219,7 @@ int main() try {
   mae::Model model(small(), 1);
   if (train(context, model) || files(model) || features(context, model) ||
       fit(context, model) || notes(context, model) || finetune(context) ||
-      evaluate(context))
+      evaluate(context) || labels())
     return 1;
   mae_config bad = small();
   bad.patch_size = 5;

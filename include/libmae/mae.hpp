@@ -99,6 +99,12 @@ inline mae_loader_options loader_options() {
   mae_loader_options_init(&o, sizeof o);
   return o;
 }
+/* With a recipe's augmentation. */
+inline mae_loader_options loader_options(mae_recipe recipe) {
+  mae_loader_options o;
+  check(mae_loader_options_recipe(&o, sizeof o, recipe));
+  return o;
+}
 inline mae_fit_options fit_options() {
   mae_fit_options o;
   mae_fit_options_init(&o, sizeof o);

@@ -19,7 +19,7 @@ static const char help[] =
     "for\n"
     "up to 20 classes the table of what was told for what.\n"
     "\n"
-    "  -m, --model FILE         a classifier, of mae finetune, of mae probe or\n"
+    "  -m, --model FILE         a classifier, of mae finetune, mae probe, or\n"
     "                           official\n"
     "      --data PATH          a folder with a folder of images for each "
     "class,\n"

@@ -22,7 +22,7 @@ static const char help[] =
     "line an image with its path, and for each class its name and its\n"
     "probability, separated by tabs.\n"
     "\n"
-    "  -m, --model FILE         a classifier, of mae finetune, of mae probe or\n"
+    "  -m, --model FILE         a classifier, of mae finetune, mae probe, or\n"
     "                           official\n"
     "      --top N              classes of each image (5, or all there are)\n"
     "      --json               a JSON object a line: file, and predictions "

@@ -15,7 +15,7 @@ static const char help[] =
     "Train a linear classifier on the features of images whose classes are\n"
     "known, as the paper's authors probe (batch norm without weights, LARS), "
     "and\n"
-    "test it on others.  The encoder stays as it is: its features are computed\n"
+    "test it on others.  The encoder stays as it is: its features are made "
     "once.\n"
     "\n"
     "  -m, --model FILE         weights\n"
@@ -23,7 +23,7 @@ static const char help[] =
     "class,\n"
     "                           or an IDX file with its labels beside it\n"
     "      --val PATH           such images to test on\n"
-    "  -o, --out FILE           the classifier as a .safetensors file, for mae\n"
+    "  -o, --out FILE           the classifier, a .safetensors file, for mae\n"
     "                           eval, predict and finetune\n"
     "      --features WHAT      class_token, or mean of the patches' (else as "
     "the\n"
@@ -141,7 +141,8 @@ static int read_option(probe_request *r, int code, const char *value) {
       return read_number("warmup-epochs", value, 0, &p->warmup_epochs);
     case OPTION_BATCH: return read_number("batch", value, 1, &p->batch_size);
     case OPTION_BLR: return read_rate("blr", value, &p->base_lr);
-    case OPTION_DECAY: return read_rate("weight-decay", value, &p->weight_decay);
+    case OPTION_DECAY:
+      return read_rate("weight-decay", value, &p->weight_decay);
     case OPTION_SEED:
       if (parse_seed(value, &p->seed)) return TOOL_OK;
       return fail_usage("--seed: '%s' is no seed", value);

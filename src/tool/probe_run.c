@@ -1,4 +1,4 @@
-/* Doing what `mae probe` was asked: features once, then what is made of them. */
+/* Doing what `mae probe` was asked: features once, then what they tell. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -52,7 +52,8 @@ static void write_report(run *r, const char *status) {
       .processes = mpi_ranks(),
       .seconds_left = r->seconds_left};
   run_path curve = run_file(&r->folder, "loss.png");
-  if (r->metrics.updates.count) run_warn_if_failed(r, chart_png(&r->metrics, curve.text));
+  if (r->metrics.updates.count)
+    run_warn_if_failed(r, chart_png(&r->metrics, curve.text));
   run_warn_if_failed(r, run_report_write(&report));
 }
 
