@@ -7,7 +7,7 @@
 #   JPEG=none PNG=none WEBP=none            leave out an image decoder
 #   MPI=auto|ompi-c|mpich|none              MPI of the tool (pkg-config's name)
 #   SANITIZE=address,undefined | thread     build with a sanitizer
-#   PREFIX, DESTDIR, CC, CFLAGS             as usual
+#   PREFIX, LIBDIR, MANDIR, DESTDIR, CC, CFLAGS, CPPFLAGS, LDFLAGS  as usual
 #   V=1                   show whole command lines
 
 Q   := $(if $(V),,@)
@@ -21,6 +21,7 @@ CXX      ?= c++
 CFLAGS   ?= -O3 -g
 PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
+MANDIR   ?= $(PREFIX)/share/man
 BLAS     ?= openblas
 JSON     ?= jansson
 ZLIB     ?= zlib
@@ -79,7 +80,7 @@ endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
-BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CFLAGS) $(SAN)
+BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN)
 LIB_FLAGS  := $(BASE_FLAGS) -fPIC -fvisibility=hidden -ffp-contract=off \
               -Iinclude -Isrc \
               $(BLAS_CFLAGS) $(OPT_CFLAGS)
@@ -161,6 +162,13 @@ $B/demo $B/reconstruct: $B/%: examples/%.c $(DEMO_SRC) $(wildcard examples/*.h) 
 
 EXAMPLES := $(addprefix $B/examples/,features features_cpp search filter)
 examples: $(EXAMPLES)
+# The program of libmae(3).
+$B/examples/man.c: docs/man/libmae.3
+	@mkdir -p $(@D)
+	$(Q)sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' $< | sed '1,/^\.Bd/d; /^\.Ed/d; s/\\e/\\/g' > $@
+$B/examples/man: $B/examples/man.c include/libmae/mae.h $B/libmae.a
+	$(call say,CC $<)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
 $B/examples/%: examples/%.c include/libmae/mae.h $B/libmae.a
 	@mkdir -p $(@D)
 	$(call say,CC $<)
@@ -192,6 +200,7 @@ check: deps
 	@$(MAKE) --no-print-directory check-suite
 	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-install
+	@$(MAKE) --no-print-directory check-docs
 	@$(MAKE) --no-print-directory check-tool
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-pretrain
@@ -222,6 +231,12 @@ $B/mpi_train: tests/mpi/train.c $B/tool/mpi.o $B/tool/say.o $B/libmae.a
 	  $(MPI_LIBS) $(LIBS) -o $@
 check-mpi: $B/mpi_train
 	$(TEST_ENV) sh tests/mpi.sh $B $(or $(MPI_PACKAGE),none)
+# The reference without warnings, the manual pages in step with the tool.
+check-docs: docs $B/mae $B/tool_helper $B/examples/man
+	$(TEST_ENV) sh tests/docs.sh $B
+docs:
+	$(call say,DOC build/docs)
+	$(Q)sh docs/reference.sh build/docs
 check-install: all
 	sh tests/install.sh
 ifneq ($(SANITIZE),)
@@ -237,9 +252,12 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
-.PHONY: check-suite check-tool check-pretrain check-finetune check-mpi check-install
+.PHONY: check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3
+	install -m 644 docs/man/mae.1 $(DESTDIR)$(MANDIR)/man1/
+	install -m 644 docs/man/libmae.3 $(DESTDIR)$(MANDIR)/man3/
 	install -m 755 $B/mae $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 include/libmae/mae.h include/libmae/mae.hpp $(DESTDIR)$(PREFIX)/include/libmae/
 	install -m 644 $B/libmae.a $(DESTDIR)$(LIBDIR)/
@@ -252,7 +270,7 @@ install: all
 
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmae
-	rm -f $(DESTDIR)$(PREFIX)/bin/mae
+	rm -f $(DESTDIR)$(PREFIX)/bin/mae $(DESTDIR)$(MANDIR)/man1/mae.1 $(DESTDIR)$(MANDIR)/man3/libmae.3
 	rm -f $(DESTDIR)$(LIBDIR)/libmae.a $(DESTDIR)$(LIBDIR)/libmae.so* $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
 
 clean:

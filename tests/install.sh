@@ -21,6 +21,7 @@ cc -std=c99 pretrain.c $(pkg-config --cflags libmae) "$tmp/usr/lib/libmae.a" \
 c++ -Wall -Wextra -Werror installed.cpp $(pkg-config --cflags --libs libmae) -o cxx
 c++ -std=c++11 -pedantic -Wall -Wextra -Werror wrapper.cpp $(pkg-config --cflags --libs libmae) -o wrapper
 usr/bin/mae --version | grep -q "^mae $(pkg-config --modversion libmae)$"
+test -e "$tmp/staged/usr/share/man/man1/mae.1" -a -e "$tmp/staged/usr/share/man/man3/libmae.3"
 test -x "$tmp/staged/usr/bin/mae" -a -e "$tmp/staged/usr/include/libmae/mae.hpp"
 for program in shared static cxx wrapper; do
   ./$program >$program.out || { cat $program.out; echo "$program failed"; exit 1; }

@@ -39,15 +39,16 @@
 extern "C" {
 #endif
 
-#define MAE_VERSION_MAJOR 0
-#define MAE_VERSION_MINOR 1
-#define MAE_VERSION_PATCH 0
+#define MAE_VERSION_MAJOR 0 /* of this header */
+#define MAE_VERSION_MINOR 1 /* of this header */
+#define MAE_VERSION_PATCH 0 /* of this header */
 
 /* Version of the library at run time, "major.minor.patch"; static storage. */
 MAE_API const char *mae_version(void);
 
 /* ------------------------------------------------------------- errors --- */
 
+/* What became of a call. */
 typedef enum mae_status {
   MAE_OK = 0,
   MAE_ERROR_INVALID_ARGUMENT = 1, /* NULL, out of range, inconsistent */
@@ -70,6 +71,7 @@ MAE_API const char *mae_status_name(mae_status status);
  * Owned by the library, valid until this thread's next libmae call. */
 MAE_API const char *mae_last_error(void);
 
+/* How a value is stored. */
 typedef enum mae_dtype {
   MAE_DTYPE_F32 = 0,
   MAE_DTYPE_F16 = 1 /* IEEE half precision, as uint16_t */
@@ -89,6 +91,7 @@ typedef enum mae_recipe {
  * is shared and no lock is taken.  It must outlive what was made with it. */
 typedef struct mae_context mae_context;
 
+/* The instruction set that kernels are compiled for. */
 typedef enum mae_isa {
   MAE_ISA_AUTO = 0,     /* the best this processor has */
   MAE_ISA_PORTABLE = 1, /* plain C, any processor */
@@ -111,6 +114,7 @@ MAE_API void mae_context_options_init(mae_context_options *options,
 MAE_API mae_status mae_context_create(const mae_context_options *options,
                                       mae_context **context);
 MAE_API void mae_context_destroy(mae_context *context);
+/* What the two options came to: not 0, and not MAE_ISA_AUTO. */
 MAE_API int32_t mae_context_threads(const mae_context *context);
 MAE_API mae_isa mae_context_isa(const mae_context *context);
 
@@ -135,7 +139,7 @@ MAE_API mae_status mae_random_permutation(uint64_t seed, uint64_t stream,
  * 4-byte in a model that was imported with `map`). */
 typedef struct mae_tensor mae_tensor;
 
-#define MAE_MAX_DIMS 4
+#define MAE_MAX_DIMS 4 /* of a tensor */
 
 /* A tensor of zeros that owns its data. */
 MAE_API mae_status mae_tensor_create(int32_t ndim, const int64_t *shape,
@@ -146,6 +150,7 @@ MAE_API mae_status mae_tensor_borrow(float *data, int32_t ndim,
 /* Destroys a tensor made by the two calls above, not one lent by a model or
  * a tape; the data of a borrowed tensor stays. */
 MAE_API void mae_tensor_destroy(mae_tensor *tensor);
+/* The first element; the dimensions, and the size of one of them. */
 MAE_API float *mae_tensor_data(const mae_tensor *tensor);
 MAE_API int32_t mae_tensor_ndim(const mae_tensor *tensor);
 MAE_API int64_t mae_tensor_dim(const mae_tensor *tensor, int32_t axis);
@@ -164,26 +169,29 @@ typedef struct mae_tape mae_tape;
 
 /* A value on a tape.  Only the tape that made it may use it. */
 typedef struct mae_var {
-  int32_t id;
+  int32_t id; /* the tape's own number */
 } mae_var;
 
 /* An [B, n] table of token numbers on a tape (int32). */
 typedef struct mae_index {
-  int32_t id;
+  int32_t id; /* the tape's own number */
 } mae_index;
 
 #define MAE_NO_VAR (-1) /* id of no variable */
 
+/* What a linear layer does to its sums. */
 typedef enum mae_activation {
   MAE_ACTIVATION_NONE = 0,
   MAE_ACTIVATION_GELU = 1 /* exact, x * Phi(x) by erf, as torch.nn.GELU() */
 } mae_activation;
 
+/* The order of a patch's pixels in its vector. */
 typedef enum mae_patch_order {
   MAE_PATCH_CPQ = 0, /* channel, row, column: as a convolution weight */
   MAE_PATCH_PQC = 1  /* row, column, channel: as the official patchify */
 } mae_patch_order;
 
+/* An empty tape; the context must outlive it. */
 MAE_API mae_status mae_tape_create(mae_context *context, mae_tape **tape);
 MAE_API void mae_tape_destroy(mae_tape *tape);
 
@@ -308,19 +316,20 @@ MAE_API int32_t *mae_tape_index_data(mae_tape *tape, mae_index index);
 
 /* -------------------------------------------------------------- model --- */
 
+/* The shape of a model, filled in by mae_config_init. */
 typedef struct mae_config {
   size_t struct_size;
   int32_t image_height, image_width; /* multiples of patch_size */
-  int32_t patch_size;
-  int32_t in_chans;
-  int32_t embed_dim; /* multiple of 4 and of num_heads */
-  int32_t depth;
-  int32_t num_heads;
+  int32_t patch_size; /* side of a square patch, in pixels */
+  int32_t in_chans;   /* channels of the images */
+  int32_t embed_dim;  /* multiple of 4 and of num_heads */
+  int32_t depth;      /* blocks of the encoder */
+  int32_t num_heads;  /* of its attention */
   int32_t decoder_embed_dim; /* multiple of 4 and of decoder_num_heads */
-  int32_t decoder_depth;
-  int32_t decoder_num_heads;
+  int32_t decoder_depth;     /* blocks of the decoder */
+  int32_t decoder_num_heads; /* of its attention */
   int32_t norm_pix_loss; /* 1: per-patch normalised target */
-  double mlp_ratio;
+  double mlp_ratio;      /* width of a block's hidden layer over its own */
   double layer_norm_eps; /* of every norm; 1e-6, the official value */
   int32_t global_pool;   /* 1: as official fine-tuning with global pooling has
                             it, tokens are not normalised; "fc_norm" does that
@@ -368,6 +377,7 @@ MAE_API mae_status mae_model_classifier(const mae_model *encoder,
 MAE_API void mae_model_destroy(mae_model *model);
 /* config->struct_size tells how much of it to fill (mae_config_init). */
 MAE_API mae_status mae_model_config(const mae_model *model, mae_config *config);
+/* L, the patches of an image. */
 MAE_API int64_t mae_model_num_patches(const mae_model *model);
 /* Elements of all tensors; trainable_only != 0 leaves out those that
  * pretraining leaves as they are, the position tables. */
@@ -471,6 +481,7 @@ MAE_API void mae_load_options_init(mae_load_options *options,
 /* What became of the tensors of a file.  Belongs to the caller. */
 typedef struct mae_load_report mae_load_report;
 
+/* Kinds of findings in a report. */
 typedef enum mae_load_finding {
   MAE_LOAD_MISSING = 0,  /* "NAME": the model needs it, the file lacks it */
   MAE_LOAD_EXTRA = 1,    /* "NAME": in the file, and not used */
@@ -496,11 +507,13 @@ MAE_API mae_status mae_model_import(const char *path,
                                     mae_load_report **report);
 
 MAE_API void mae_load_report_destroy(mae_load_report *report);
+/* Findings of a kind. */
 MAE_API int32_t mae_load_report_count(const mae_load_report *report,
                                       mae_load_finding finding);
 /* Line i of a kind, lent by the report; NULL out of range. */
 MAE_API const char *mae_load_report_item(const mae_load_report *report,
                                          mae_load_finding finding, int32_t i);
+/* Whose names the file has. */
 MAE_API mae_layout mae_load_report_layout(const mae_load_report *report);
 /* "safetensors" or "pytorch"; static storage. */
 MAE_API const char *mae_load_report_format(const mae_load_report *report);
@@ -554,6 +567,7 @@ MAE_API void mae_image_free(mae_image *image);
  * memory; later ones with the same n allocate nothing. */
 typedef struct mae_session mae_session;
 
+/* What mae_session_features writes. */
 typedef enum mae_features {
   MAE_FEATURES_CLASS_TOKEN = 0, /* [n, D] */
   MAE_FEATURES_MEAN = 1,        /* [n, D], mean of the patch tokens */
@@ -569,6 +583,7 @@ typedef enum mae_features {
                                    model without a head */
 } mae_features;
 
+/* How a session uses the context's threads for features. */
 typedef enum mae_mode {
   MAE_MODE_LATENCY = 0,   /* all threads of the context work on each pass */
   MAE_MODE_THROUGHPUT = 1 /* each thread works on passes of its own: better
@@ -589,7 +604,7 @@ typedef struct mae_session_options {
   const int32_t *blocks; /* features after each of these (-1: last), in this
                             order, from one pass: [n, num_blocks, ...]; NULL
                             (default): of `block`.  Read at creation only */
-  int32_t num_blocks;
+  int32_t num_blocks;   /* length of `blocks` */
   mae_dtype dtype;      /* of the features; default MAE_DTYPE_F32 */
   int32_t l2_normalize; /* 1: scale each vector [D] to length 1; default 0 */
   mae_mode mode;        /* of the features; default MAE_MODE_LATENCY */
@@ -607,6 +622,7 @@ typedef struct mae_session_options {
 
 MAE_API void mae_session_options_init(mae_session_options *options,
                                       size_t struct_size);
+/* options may be NULL.  context and model must outlive the session. */
 MAE_API mae_status mae_session_create(mae_context *context,
                                       const mae_model *model,
                                       const mae_session_options *options,
@@ -704,6 +720,7 @@ typedef struct mae_trainer_options {
                                neither gradients nor optimizer memory */
 } mae_trainer_options;
 
+/* What mae_trainer_step tells; the caller sets struct_size. */
 typedef struct mae_step_result {
   size_t struct_size;
   double loss;          /* of this step's images, those of all ranks */
@@ -727,8 +744,8 @@ MAE_API void mae_trainer_options_init(mae_trainer_options *options,
 MAE_API mae_status mae_trainer_options_recipe(
     mae_trainer_options *options, size_t struct_size, mae_recipe recipe,
     const mae_config *config, int64_t *epochs, int64_t *warmup_epochs);
-/* model must outlive the trainer.  MAE_ERROR_STATE: it has neither decoder nor
- * head. */
+/* options may be NULL.  context and model must outlive the trainer.
+ * MAE_ERROR_STATE: the model has neither decoder nor head. */
 MAE_API mae_status mae_trainer_create(mae_context *context, mae_model *model,
                                       const mae_trainer_options *options,
                                       mae_trainer **trainer);
@@ -827,7 +844,7 @@ typedef struct mae_communicator {
   size_t struct_size; /* sizeof(mae_communicator) */
   int32_t rank;       /* this process, 0 to ranks - 1 */
   int32_t ranks;      /* processes; with 1 nothing below is called */
-  void *arg;
+  void *arg;          /* given to the calls below */
   /* Begin to replace data[n] by its sum over all ranks, of the same bits on
    * each.  Several sums may be under way; data stays where it is. */
   mae_status (*start_sum)(void *arg, float *data, int64_t n);
@@ -869,10 +886,13 @@ MAE_API mae_status mae_trainer_set_communicator(
  * gzipped, read whole.  MAE_ERROR_UNSUPPORTED: built without zlib. */
 typedef struct mae_idx mae_idx;
 
+/* Any type of element but unsigned bytes is refused: MAE_ERROR_FORMAT. */
 MAE_API mae_status mae_idx_load(const char *path, mae_idx **idx);
 MAE_API void mae_idx_destroy(mae_idx *idx);
 MAE_API int32_t mae_idx_ndim(const mae_idx *idx); /* 1 to 4 */
+/* Size of a dimension; 0 when there is none such. */
 MAE_API int64_t mae_idx_dim(const mae_idx *idx, int32_t axis);
+/* All elements, row-major, lent by idx. */
 MAE_API const uint8_t *mae_idx_data(const mae_idx *idx);
 
 /* ----------------------------------------------------------- datasets --- */
@@ -905,6 +925,7 @@ typedef mae_status (*mae_fetch)(void *arg, int64_t i, float *out);
 MAE_API mae_status mae_dataset_from_callback(int64_t count, mae_fetch fetch,
                                              void *arg, mae_dataset **dataset);
 MAE_API void mae_dataset_destroy(mae_dataset *dataset);
+/* Images in it. */
 MAE_API int64_t mae_dataset_size(const mae_dataset *dataset);
 /* The path of image i, "SHARD!MEMBER" or "FILE#I"; lent by the dataset; "" of
  * callbacks and out of range. */
@@ -979,7 +1000,7 @@ typedef struct mae_loader_options {
   double flip;                 /* probability; default 0.5 */
   const float *mean, *std; /* in_chans values, of pixels in 0 to 1; NULL
                               (default): ImageNet's.  Read at creation only */
-  uint64_t seed;
+  uint64_t seed;       /* of order, crops and flips; default 0 */
   int32_t threads;     /* that decode; 0 (default): one per CPU */
   int32_t prefetch;    /* batches made ahead; default 2 */
   int32_t rank, ranks; /* of a data-parallel run; default 0 of 1 */
@@ -1082,7 +1103,7 @@ typedef struct mae_fit_options {
   int32_t (*on_step)(void *arg, const mae_progress *progress);
   /* After each epoch, after its last on_step; likewise. */
   int32_t (*on_epoch)(void *arg, const mae_progress *progress);
-  void *arg;
+  void *arg; /* given to both */
   int32_t save_best; /* 1 (default): best.safetensors, see below; 0: leave that
                         to the caller, who may know a better measure */
 } mae_fit_options;
@@ -1203,7 +1224,7 @@ typedef struct mae_probe_options {
    * the calling thread.  Not 0 ends the training.  NULL (default): not
    * called. */
   int32_t (*on_epoch)(void *arg, int64_t epoch, int64_t epochs, double loss);
-  void *arg;
+  void *arg; /* given to on_epoch */
 } mae_probe_options;
 
 MAE_API void mae_probe_options_init(mae_probe_options *options,

@@ -27,14 +27,17 @@ namespace mae {
 /* A failed call: its status, and mae_last_error() as what(). */
 class error : public std::runtime_error {
  public:
+  /* status, and what() is text. */
   error(mae_status status, const std::string &text)
       : std::runtime_error(text), status_(status) {}
+  /* What the call returned. */
   mae_status status() const noexcept { return status_; }
 
  private:
   mae_status status_;
 };
 
+/* Throws an error unless status is MAE_OK. */
 inline void check(mae_status status) {
   if (status != MAE_OK) throw error(status, mae_last_error());
 }
@@ -43,6 +46,7 @@ inline void check(mae_status status) {
 template <class T, void (*destroy)(T *)>
 class Handle {
  public:
+  /* For the calls of mae.h; NULL after a move. */
   T *get() const noexcept { return handle_.get(); }
 
  protected:
@@ -132,6 +136,7 @@ class Context : public Handle<mae_context, mae_context_destroy> {
 class LoadReport : public Handle<mae_load_report, mae_load_report_destroy> {
  public:
   LoadReport() = default;
+  /* Takes what mae_model_import made. */
   explicit LoadReport(mae_load_report *owned) : Handle(owned) {}
   int count(mae_load_finding finding) const {
     return mae_load_report_count(get(), finding);
@@ -238,14 +243,17 @@ class Image {
   }
   /* Takes over what one of the library's calls filled in. */
   explicit Image(const mae_image &owned) noexcept : image_(owned) {}
+  /* Takes what other has. */
   Image(Image &&other) noexcept : image_(other.image_) {
     other.image_ = mae_image();
   }
+  /* Swaps. */
   Image &operator=(Image &&other) noexcept {
     std::swap(image_, other.image_);
     return *this;
   }
   ~Image() { mae_image_free(&image_); }
+  /* The pixels, owned by this object. */
   const mae_image *get() const noexcept { return &image_; }
 
  private:
@@ -366,6 +374,7 @@ class Trainer : public Handle<mae_trainer, mae_trainer_destroy> {
   mae_step_result step_labels(const float *images, const int32_t *labels) {
     return step_classifier(images, labels, nullptr);
   }
+  /* The same, of rows of probabilities. */
   mae_step_result step_targets(const float *images, const float *targets) {
     return step_classifier(images, nullptr, targets);
   }
