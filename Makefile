@@ -106,7 +106,7 @@ OBJ := $(SRC:src/%.c=$B/%.o) \
        $(foreach isa,$(ISAS),$(KERNELS:%=$B/kernels/%.$(isa).o))
 TOOL_OBJ := $(TOOL_SRC:src/%.c=$B/%.o)
 
-.PHONY: all check demo demo-run bench examples install uninstall clean deps valgrind
+.PHONY: all check demo demo-run bench examples install uninstall deb symbols clean deps valgrind
 .DELETE_ON_ERROR:
 all: $B/libmae.a $B/$(SONAME) $B/libmae.so $B/mae
 
@@ -272,6 +272,18 @@ uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmae
 	rm -f $(DESTDIR)$(PREFIX)/bin/mae $(DESTDIR)$(MANDIR)/man1/mae.1 $(DESTDIR)$(MANDIR)/man3/libmae.3
 	rm -f $(DESTDIR)$(LIBDIR)/libmae.a $(DESTDIR)$(LIBDIR)/libmae.so* $(DESTDIR)$(LIBDIR)/pkgconfig/libmae.pc
+
+# New calls of the header into the Debian package's list.
+symbols:
+	sh debian/symbols.sh $(VERSION)
+# Debian packages of HEAD, in build/deb, as lintian likes them.
+DEB := build/deb/libmae-$(VERSION)
+deb:
+	rm -rf build/deb
+	mkdir -p $(DEB)
+	git archive HEAD | tar -x -C $(DEB)
+	cd $(DEB) && dpkg-buildpackage -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
 
 clean:
 	rm -rf build

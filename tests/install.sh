@@ -33,5 +33,6 @@ if nm -D --defined-only usr/lib/libmae.so | awk '$2 != "A" {print $3}' | sed 's/
   grep -v '^mae_' | grep .; then echo "exported by mistake"; exit 1; fi
 for name in $(grep -o 'mae_[a-z0-9_]*(' "$top/include/libmae/mae.h" | tr -d '(' | sort -u); do
   nm -D --defined-only usr/lib/libmae.so | grep -q " $name@" || { echo "$name is not exported"; exit 1; }
+  grep -q "^ $name@LIBMAE_0 " "$top/debian/libmae0.symbols" || { echo "debian/libmae0.symbols lacks $name: make symbols"; exit 1; }
 done
 echo "install: C, C++, static, exports and the tool as they should be"
