@@ -1,5 +1,5 @@
 # libmae.  `make demo` shows it at work, `make check` tests it, `make` builds,
-# `make install` installs.  Variables:
+# `make install` installs, `make study` writes docs/study.md.  Variables:
 #   BLAS=openblas|blis    CBLAS provider
 #   JSON=none             leave out checkpoints and safetensors files
 #   ZLIB=none ZIP=none    leave out the IDX reader / PyTorch's files
@@ -209,6 +209,7 @@ check: deps
 	@$(MAKE) --no-print-directory check-finetune SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-mpi
 	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory check-study
 check-suite: $B/tests
 	$(TEST_ENV) $B/tests
 # The tool and the examples, as a user runs them.
@@ -252,6 +253,22 @@ bench: $B/train_step $B/features
 	$B/features
 	python3 bench/compare.py $B/train_step
 
+# Variants of pretraining and of evaluation compared, for docs/study.md.
+STUDY_SRC := $(sort $(wildcard bench/study*.c)) examples/fashion.c
+$B/study: $(STUDY_SRC) $(wildcard bench/*.h examples/*.h) \
+    $B/tool/text.o $B/tool/ticks.o $B/libmae.a
+	$(call say,CC $@)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude -Isrc -Iexamples -Ibench $(OPT_CFLAGS) $(STUDY_SRC) \
+	  $B/tool/text.o $B/tool/ticks.o $B/libmae.a $(LIBS) -o $@
+study: deps
+	@$(MAKE) --no-print-directory study-run
+study-run: $B/study
+	@mkdir -p runs
+	$B/study
+check-study: $B/study
+	$(TEST_ENV) sh tests/study.sh $B
+
+.PHONY: study study-run check-study
 .PHONY: check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
