@@ -86,6 +86,10 @@ for line in 'recipe = finetune' 'epochs = 8' 'warmup-epochs = 1' 'blr = 0.02' \
 done
 expect 0 finetune defaults --epochs 1 --batch 48 --accum 1 --quiet \
   --warmup-epochs 0
+# Of few images: 3 updates, each of more than an epoch.
+expect 0 finetune few --epochs 4 --accum 8 --warmup-epochs 0
+said 'an update takes more than an epoch: .*--effective-batch than 64'
+[ "$(grep -c '"lr"' few/metrics.jsonl)" = 3 ] || { cat few/metrics.jsonl; exit 1; }
 expect 0 mae finetune --help
 silent
 cp out help.txt

@@ -208,6 +208,9 @@ static int begin_folder(run *r) {
   if (status == TOOL_OK && r->settings.warmup_epochs >= r->settings.epochs)
     say("the warm-up of %g epochs is no shorter than the run of %d",
         r->settings.warmup_epochs, (int)r->settings.epochs);
+  if (status == TOOL_OK && r->settings.trainer.accum_steps > r->batches)
+    say("an update takes more than an epoch: a smaller --effective-batch than "
+        "%d makes more of them", (int)r->settings.effective_batch);
   return status;
 }
 

@@ -79,6 +79,9 @@ static int settle_channels(run_settings *s, const mae_model *weights) {
   static const float mean[] = {0.485f, 0.456f, 0.406f};
   static const float std[] = {0.229f, 0.224f, 0.225f};
   const int32_t n = s->config.in_chans;
+  if (n > SETTINGS_MOST_CHANNELS)
+    return fail("images of %d channels; %d are the most", (int)n,
+                SETTINGS_MOST_CHANNELS);
   if ((s->mean.count && s->mean.count != n) ||
       (s->std.count && s->std.count != n))
     return fail_usage("%s: not one value for each of the %d channels",
