@@ -236,6 +236,16 @@ expect 1 mae eval -q -m $pets --data val
 said "val/eel/1.jpg: its class 'eel' is none of the 2"
 rm -r val/eel
 
+# Weights of others, which do not say how many heads they have; their decoder
+# is left behind.
+for weights in "official 2 2" "official_pool 2" "hf_state_dict 2 2"; do
+  set -- $weights
+  expect 0 mae finetune --data train --val val -m $data/import/$1.pth \
+    --out others --force --num-heads $2 ${3:+--decoder-num-heads $3} --batch 4 \
+    --accum 1 --epochs 1 --warmup-epochs 0 --threads 1 --quiet
+  expect 0 helper metrics others/metrics.jsonl 2 1 1
+done
+
 # ---------------------------------------------------------------- predict --
 expect 0 mae predict -q -m $pets val
 silent

@@ -4,8 +4,8 @@
 
 const char *chart_title(chart_of what) {
   static const char *const titles[CHARTS] = {
-      "Loss", "Learning rate", "Gradient norm", "Images per second",
-      "Top-1 on the test images"};
+      "Loss", "Top-1 on the test images", "Learning rate", "Gradient norm",
+      "Images per second"};
   return titles[what];
 }
 

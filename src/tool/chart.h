@@ -8,10 +8,10 @@
 
 typedef enum chart_of {
   CHART_LOSS,
+  CHART_TOP1, /* of tests */
   CHART_LEARNING_RATE,
   CHART_GRAD_NORM,
   CHART_SPEED,
-  CHART_TOP1, /* of tests */
   CHARTS
 } chart_of;
 

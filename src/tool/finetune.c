@@ -32,11 +32,14 @@ static const char help[] =
 
 /* ----------------------------------------------------------- the model --- */
 
-/* Heads are as --num-heads has them where the weights do not say it. */
+/* What others' weights do not say comes from the settings. */
 static int load_weights(const run_settings *s, mae_model **weights) {
   weights_options w;
   weights_options_init(&w);
   w.load.num_heads = s->config.num_heads;
+  w.load.decoder_num_heads = s->decoder_heads;
+  w.load.grid_height = s->grid[0];
+  w.load.grid_width = s->grid[1];
   w.load.layer_norm_eps = s->config.layer_norm_eps;
   return weights_load_to_use(&w, s->model, weights);
 }

@@ -206,6 +206,12 @@ void settings_write_value(const run_settings *s, int i, text *out) {
   }
 }
 
+/* A path or a size that there is none of. */
+static bool is_absent(const setting *x, const void *at) {
+  return (x->type == SETTING_PATH && !*(const char *)at) ||
+         (x->type == SETTING_SIZE && !*(const int32_t *)at);
+}
+
 void settings_write(const run_settings *s, text *out) {
   text_add(out, "# The settings in effect, for mae %s --config or --resume.\n",
            s->kind == RUN_PRETRAIN ? "pretrain" : "finetune");
@@ -214,8 +220,7 @@ void settings_write(const run_settings *s, text *out) {
     if (!(x->kinds & (int)s->kind)) continue;
     if (x->type == SETTING_HEADING) text_add(out, "\n# %s\n", x->name);
     if (x->type == SETTING_HEADING) continue;
-    const char *words = place(s, x);
-    if (x->type == SETTING_PATH && !*words) continue; /* there is none */
+    if (is_absent(x, place(s, x))) continue;
     text_add(out, "%s = ", x->name);
     settings_write_value(s, i, out);
     text_add(out, "\n");

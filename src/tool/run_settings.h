@@ -26,6 +26,7 @@ typedef struct run_settings {
   char data[PATH_MAX], val[PATH_MAX]; /* val "": none */
   char model[PATH_MAX];               /* a preset's name, or of weights */
   char recipe[32];
+  int32_t grid[2], decoder_heads; /* of weights that do not say it; 0 */
   mae_config config;
   mae_trainer_options trainer;
   mae_loader_options loader;

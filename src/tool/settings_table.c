@@ -78,6 +78,12 @@ const setting settings_table[] = {
     INT(BOTH, "embed-dim", config.embed_dim, 1, 65536, "width"),
     INT(BOTH, "depth", config.depth, 1, 1024, "blocks"),
     INT(BOTH, "num-heads", config.num_heads, 1, 65536, "attention heads"),
+    OTHER(FINE, "grid", SIZE, grid,
+          "patches down and across, where the weights do not\n"
+          "say it (a square)"),
+    INT(FINE, "decoder-num-heads", decoder_heads, 0, 65536,
+        "of a decoder in the weights, which is not used (0:\n"
+        "as they say, else 16)"),
     INT(PRE, "decoder-embed-dim", config.decoder_embed_dim, 1, 65536, "width"),
     INT(PRE, "decoder-depth", config.decoder_depth, 1, 1024, "blocks"),
     INT(PRE, "decoder-num-heads", config.decoder_num_heads, 1, 65536,
