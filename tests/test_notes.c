@@ -150,6 +150,12 @@ START_TEST(trainer) {
   ASSERT_OK(mae_trainer_resume(t, path));
   check_notes(model);
   check_file(path);
+  ASSERT_OK(mae_trainer_save(t, path));
+  const char *const others[CLASSES] = {names[1], names[0], names[2]};
+  ASSERT_OK(mae_model_set_class_names(model, others));
+  ASSERT_FAILS(mae_trainer_resume(t, path), MAE_ERROR_MISMATCH, "order");
+  ASSERT_OK(mae_model_set_class_names(model, NULL)); /* knows no better */
+  ASSERT_OK(mae_trainer_resume(t, path));
   mae_trainer_destroy(t);
   mae_context_destroy(context);
   mae_model_destroy(model);
@@ -397,6 +403,7 @@ END_TEST
 Suite *notes_suite(void) {
   Suite *s = suite_create("notes");
   TCase *tc = tcase_create("notes");
+  tcase_set_timeout(tc, 120);
   tcase_add_checked_fixture(tc, make_path, drop_path);
   tcase_add_test(tc, unknown);
   tcase_add_test(tc, copied);

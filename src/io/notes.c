@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void mae_notes_free(mae_notes *notes) {
   for (int i = 0; i < MAE_NOTES; i++) free(notes->texts[i]);
@@ -174,6 +175,19 @@ mae_status mae_notes_read(const mae_safetensors *file, mae_model *model) {
   return status;
 }
 
+mae_status mae_notes_same_classes(const mae_safetensors *file,
+                                  const mae_model *model) {
+  const char *theirs = mae_safetensors_metadata(file, names_key);
+  if (!theirs || !mae_model_class_name(model, 0)) return MAE_OK;
+  mae_notes ours;
+  mae_status status = mae_notes_write(model, &ours);
+  if (status == MAE_OK && strcmp(ours.list[0].value, theirs))
+    status = mae_fail(MAE_ERROR_MISMATCH,
+                      "the classes' names are others, or in another order");
+  mae_notes_free(&ours);
+  return status;
+}
+
 #else
 
 /* Files with metadata are neither written nor opened without JSON. */
@@ -185,6 +199,12 @@ mae_status mae_notes_write(const mae_model *model, mae_notes *notes) {
 }
 
 mae_status mae_notes_read(const mae_safetensors *file, mae_model *model) {
+  (void)file, (void)model;
+  return MAE_OK;
+}
+
+mae_status mae_notes_same_classes(const mae_safetensors *file,
+                                  const mae_model *model) {
   (void)file, (void)model;
   return MAE_OK;
 }

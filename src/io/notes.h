@@ -23,4 +23,8 @@ void mae_notes_free(mae_notes *notes);
  * or not fit for the model. */
 mae_status mae_notes_read(const mae_safetensors *file, mae_model *model);
 
+/* MAE_ERROR_MISMATCH when both name the classes, and not alike. */
+mae_status mae_notes_same_classes(const mae_safetensors *file,
+                                  const mae_model *model);
+
 #endif

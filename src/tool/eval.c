@@ -6,7 +6,7 @@
 #include "tool/commands.h"
 #include "tool/confusion.h"
 #include "tool/look.h"
-#include "tool/parse.h"
+#include "tool/option_count.h"
 #include "tool/say.h"
 #include "tool/weights.h"
 
@@ -75,11 +75,9 @@ static int read_option(request *r, int code, const char *value) {
     case OPTION_DATA: r->data_path = value; return TOOL_OK;
     case OPTION_CONFUSION: r->confusion_path = value; return TOOL_OK;
     case OPTION_BATCH:
-      if (parse_int(value, 1, MOST_BATCH, &r->batch)) return TOOL_OK;
-      return fail_usage("--batch: '%s' is not 1 to %d", value, MOST_BATCH);
+      return option_count("batch", value, 1, MOST_BATCH, &r->batch);
     case OPTION_THREADS:
-      if (parse_int(value, 1, MOST_THREADS, &r->threads)) return TOOL_OK;
-      return fail_usage("--threads: '%s' is not 1 to %d", value, MOST_THREADS);
+      return option_count("threads", value, 1, MOST_THREADS, &r->threads);
     default: return fail_usage("see the options");
   }
 }

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "tool/commands.h"
+#include "tool/option_count.h"
 #include "tool/parse.h"
 #include "tool/rows.h"
 #include "tool/say.h"
@@ -139,14 +140,9 @@ static int read_option(features_request *r, int code, const char *value) {
         return fail_usage("--blocks: '%s' is not I,J,...", value);
       break;
     case OPTION_BATCH:
-      if (!parse_int(value, 1, MOST_BATCH, &r->batch))
-        return fail_usage("--batch: '%s' is not 1 to %d", value, MOST_BATCH);
-      break;
+      return option_count("batch", value, 1, MOST_BATCH, &r->batch);
     case OPTION_THREADS:
-      if (!parse_int(value, 1, MOST_THREADS, &r->threads))
-        return fail_usage("--threads: '%s' is not 1 to %d", value,
-                          MOST_THREADS);
-      break;
+      return option_count("threads", value, 1, MOST_THREADS, &r->threads);
     default: return fail_usage("see the options"); /* getopt said why */
   }
   return TOOL_OK;

@@ -9,7 +9,7 @@
 #include "tool/classify.h"
 #include "tool/commands.h"
 #include "tool/look.h"
-#include "tool/parse.h"
+#include "tool/option_count.h"
 #include "tool/paths.h"
 #include "tool/say.h"
 #include "tool/text.h"
@@ -72,22 +72,16 @@ static const struct option long_options[] = {
     LOOK_LONG_OPTIONS,
     {0}};
 
-static int read_count(const char *name, const char *value, int32_t most,
-                      int32_t *out) {
-  if (parse_int(value, 1, most, out)) return TOOL_OK;
-  return fail_usage("--%s: '%s' is not 1 to %d", name, value, (int)most);
-}
-
 static int read_option(request *r, int code, const char *value) {
   switch (code) {
     case 'm': r->model_path = value; return TOOL_OK;
     case 'q': r->quiet = true; return TOOL_OK;
     case 'h': r->help = true; return TOOL_OK;
     case OPTION_JSON: r->json = true; return TOOL_OK;
-    case OPTION_TOP: return read_count("top", value, MOST_TOP, &r->top);
-    case OPTION_BATCH: return read_count("batch", value, MOST_BATCH, &r->batch);
+    case OPTION_TOP: return option_count("top", value, 1, MOST_TOP, &r->top);
+    case OPTION_BATCH: return option_count("batch", value, 1, MOST_BATCH, &r->batch);
     case OPTION_THREADS:
-      return read_count("threads", value, MOST_THREADS, &r->threads);
+      return option_count("threads", value, 1, MOST_THREADS, &r->threads);
     default: return fail_usage("see the options");
   }
 }

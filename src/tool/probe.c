@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tool/commands.h"
+#include "tool/option_count.h"
 #include "tool/parse.h"
 #include "tool/say.h"
 
@@ -93,17 +94,10 @@ static const struct option long_options[] = {
     LOOK_LONG_OPTIONS,
     {0}};
 
-static int read_count(const char *name, const char *value, int32_t least,
-                      int32_t most, int32_t *out) {
-  if (parse_int(value, least, most, out)) return TOOL_OK;
-  return fail_usage("--%s: '%s' is not %d to %d", name, value, (int)least,
-                    (int)most);
-}
-
 static int read_number(const char *name, const char *value, int32_t least,
                        int64_t *out) {
   int32_t number = 0;
-  int status = read_count(name, value, least, INT32_MAX, &number);
+  int status = option_count(name, value, least, INT32_MAX, &number);
   if (status == TOOL_OK) *out = number;
   return status;
 }
@@ -132,7 +126,7 @@ static int read_option(probe_request *r, int code, const char *value) {
     case OPTION_FEATURES: return read_features(r, value);
     case OPTION_KNN:
       r->k = 20;
-      return value ? read_count("knn", value, 1, MOST_K, &r->k) : TOOL_OK;
+      return value ? option_count("knn", value, 1, MOST_K, &r->k) : TOOL_OK;
     case OPTION_TEMPERATURE:
       if (parse_real(value, 1e-6, 1e6, &r->temperature)) return TOOL_OK;
       return fail_usage("--temperature: '%s' is not above 0", value);
@@ -147,9 +141,9 @@ static int read_option(probe_request *r, int code, const char *value) {
     case OPTION_SEED:
       if (parse_seed(value, &p->seed)) return TOOL_OK;
       return fail_usage("--seed: '%s' is no seed", value);
-    case OPTION_PASS: return read_count("pass", value, 1, MOST_PASS, &r->pass);
+    case OPTION_PASS: return option_count("pass", value, 1, MOST_PASS, &r->pass);
     case OPTION_THREADS:
-      return read_count("threads", value, 1, MOST_THREADS, &r->threads);
+      return option_count("threads", value, 1, MOST_THREADS, &r->threads);
     default: return fail_usage("see the options");
   }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint.h"
+#include "io/notes.h"
 #include "train/trainer.h"
 
 /* Arrays beside the parameters, one per parameter that is trained. */
@@ -120,6 +121,7 @@ static mae_status read_numbers(const mae_trainer *t,
   if (!mae_config_same(&config, &t->model->config))
     return mae_fail(MAE_ERROR_MISMATCH,
                     "the checkpoint is of a model with another config");
+  MAE_TRY(mae_notes_same_classes(file, t->model));
   if (!mae_safetensors_metadata(file, step_key))
     return mae_fail(MAE_ERROR_MISMATCH,
                     "the file holds a model without a trainer's state");
