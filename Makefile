@@ -200,6 +200,7 @@ check: deps
 	@$(MAKE) --no-print-directory check-suite
 	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-install
+	@$(MAKE) --no-print-directory abi-check
 	@$(MAKE) --no-print-directory check-docs
 	@$(MAKE) --no-print-directory check-tool
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
@@ -240,6 +241,20 @@ docs:
 	$(Q)sh docs/reference.sh build/docs
 check-install: all
 	sh tests/install.sh
+# The ABI against its description (tests/abi.sh), the headers by themselves,
+# and a program of the first release.  abi-update: for a release.
+FIRST := 0.1.0
+abi-check: $B/$(SONAME) $B/abi_program
+	CC='$(CC)' sh tests/abi.sh $B check
+	CC='$(CC)' sh tests/abi.sh $B self-test
+	sh tests/header.sh
+	LD_LIBRARY_PATH=$B $B/abi_program $B/abi_program.safetensors
+abi-update: $B/$(SONAME)
+	CC='$(CC)' sh tests/abi.sh $B update
+$B/abi_program: tests/abi/program.c tests/abi/mae-$(FIRST).h $B/libmae.so
+	$(call say,CC $<)
+	$(Q)$(CC) -std=c99 -pedantic -Wall -Wextra $(CFLAGS) $(SAN) -Itests/abi $< \
+	  -L$B -lmae -lm -o $@
 ifneq ($(SANITIZE),)
   TEST_ENV := UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp
 endif
@@ -269,7 +284,7 @@ check-study: $B/study
 	$(TEST_ENV) sh tests/study.sh $B
 
 .PHONY: study study-run check-study
-.PHONY: check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
+.PHONY: abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3

@@ -35,5 +35,6 @@ Suite *probe_suite(void);       /* the linear probe, LARS, batch norm */
 Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 Suite *finetune_suite(void);    /* classifiers in training; recipes */
 Suite *communicator_suite(void); /* training by several ranks */
+Suite *abi_suite(void);         /* structs of older and newer programs */
 
 #endif
