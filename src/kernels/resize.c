@@ -13,9 +13,9 @@
 /* LANES bytes as numbers.  gcc makes __builtin_convertvector of them byte by
  * byte. */
 static inline vi widen(const uint8_t *p) {
-#if defined(__AVX512F__)
+#if MAE_VEC_BYTES == 64 && defined(__AVX512F__)
   return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__AVX2__)
+#elif MAE_VEC_BYTES == 32 && defined(__AVX2__)
   return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
 #else
   uint8_t v __attribute__((vector_size(LANES)));
