@@ -7,6 +7,7 @@
  * --cells 0 writes the document alone.  --smoke: a study so small that it takes
  * seconds. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,34 +122,82 @@ static int32_t count_cells(int32_t seeds) {
   return n;
 }
 
-static void run_cells(const study_bench *bench, int32_t most,
-                      study_results *results, const char *path,
-                      const char *settings) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+/* A run, shared by its workers. */
+typedef struct work {
+  const arguments *arguments;
+  const study_data *data;
+  const char *models, *path, *settings;
+  double start;
+  pthread_mutex_t lock; /* of all that follows */
+  study_results *results;
+  int32_t next, left; /* the next group; cells that may still be run */
+} work;
+
+/* Groups are the cells of one variant and seed, which share a model. */
+static bool in_group(const study_cell *cell, int32_t group) {
+  return cell->seed == 1 + group / STUDY_VARIANTS &&
+         cell->variant == &study_variants[group % STUDY_VARIANTS];
+}
+
+static bool claim(work *w, const study_bench *bench, const study_cell *cell) {
+  pthread_mutex_lock(&w->lock);
+  const bool mine = w->left > 0 && !finished(bench, w->results, cell);
+  if (mine) w->left--;
+  pthread_mutex_unlock(&w->lock);
+  return mine;
+}
+
+static void run_group(work *w, const study_bench *bench, int32_t group) {
   const int32_t seeds = bench->settings->seeds, cells = count_cells(seeds);
   study_cell cell;
-  for (int32_t i = 0; most > 0 && study_cell_at(seeds, i, &cell); i++) {
-    if (finished(bench, results, &cell)) continue;
+  for (int32_t i = 0; study_cell_at(seeds, i, &cell); i++) {
+    if (!in_group(&cell, group) || !claim(w, bench, &cell)) continue;
     const study_result r = study_run(bench, &cell);
-    study_results_add(results, path, settings, &r);
-    say(i, cells, &r, (double)t.tv_sec);
-    most--;
+    pthread_mutex_lock(&w->lock);
+    study_results_add(w->results, w->path, w->settings, &r);
+    say(i, cells, &r, w->start);
+    pthread_mutex_unlock(&w->lock);
   }
+}
+
+/* Models as small as these gain more from a thread each than from sharing two:
+ * a step is over sooner than threads can wait for each other. */
+static void *run_groups(void *arg) {
+  work *w = arg;
+  const study_settings *s = w->arguments->settings;
+  study_bench bench = {s, w->data, NULL, w->models};
+  mae_context_options o;
+  mae_context_options_init(&o, sizeof o);
+  o.threads = 1;
+  need(mae_context_create(&o, &bench.context));
+  for (;;) {
+    pthread_mutex_lock(&w->lock);
+    const int32_t group = w->next++;
+    pthread_mutex_unlock(&w->lock);
+    if (group >= s->seeds * STUDY_VARIANTS) break;
+    run_group(w, &bench, group);
+  }
+  mae_context_destroy(bench.context);
+  return NULL;
 }
 
 static void run(const arguments *a, study_results *results, const char *path,
                 const char *settings) {
   study_data data = study_data_load(a->settings);
-  study_bench bench = {a->settings, &data, NULL, in(3, a->runs, "models")};
-  mae_context_options o;
-  mae_context_options_init(&o, sizeof o);
-  o.threads = a->settings->threads;
+  struct timespec t;
+  pthread_t threads[STUDY_JOBS];
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  work w = {.arguments = a, .data = &data, .models = in(3, a->runs, "models"),
+            .path = path, .settings = settings, .start = (double)t.tv_sec,
+            .lock = PTHREAD_MUTEX_INITIALIZER, .results = results,
+            .left = a->cells};
   make_folder(a->runs);
-  make_folder(bench.models);
-  need(mae_context_create(&o, &bench.context));
-  run_cells(&bench, a->cells, results, path, settings);
-  mae_context_destroy(bench.context);
+  make_folder(w.models);
+  for (int i = 0; i < STUDY_JOBS; i++) {
+    errno = pthread_create(&threads[i], NULL, run_groups, &w);
+    if (errno) stop("a thread");
+  }
+  for (int i = 0; i < STUDY_JOBS; i++) pthread_join(threads[i], NULL);
   study_data_free(&data);
 }
 

@@ -1,5 +1,6 @@
 #include <math.h>
 
+#include "study_data.h"
 #include "study_view.h"
 
 /* ------------------------------------------------------------- tables --- */
@@ -145,10 +146,12 @@ static void add_setup(const study_view *v, text *out) {
            "official one (batch norm, LARS; %d epochs, batches of 256, rate "
            "%g), k-NN takes 20 neighbours by cosine, temperature 0.07.\n"
            "- **Runs.** Seeds 1 to %d; a seed sets weights, masks, order, "
-           "labels. %d threads on 2 cores; %.0f minutes in all. The time of a "
-           "step is the median within a run, the loss the mean of a run's last "
-           "tenth, MFLOP those of a training step's matrix products.\n\n",
-           s->probe_epochs, s->probe_rate, s->seeds, s->threads,
+           "labels. %d runs at once, a thread each, on 2 cores; %.0f minutes in "
+           "all, added up over the runs. The time of a step is the median within "
+           "a run, and varies with what else the machine does, as its spread "
+           "tells; the loss is the mean of a run's last tenth, MFLOP are those "
+           "of a training step's matrix products.\n\n",
+           s->probe_epochs, s->probe_rate, s->seeds, (int)STUDY_JOBS,
            total_minutes(v));
 }
 
@@ -157,8 +160,15 @@ static void add_ratio(const study_view *v, text *out) {
                              {"50 %", "mask50"},
                              {"75 %", "base"},
                              {"90 %", "mask90"}};
+  const int side = STUDY_SIDE / v->settings->patch, patches = side * side;
   text_add(out, "## Masking ratio\n\n");
   variant_table(v, "masked", rows, 4, out);
+  text_add(out, "Of the %d patches of an image the encoder sees", patches);
+  for (int i = 0; i < 4; i++) {
+    const double ratio = study_variant_find(rows[i].variant)->mask_ratio;
+    text_add(out, "%s %d", i ? "," : "", (int)(patches * (1 - ratio)));
+  }
+  text_add(out, ".\n\n");
   figure("Accuracy by masking ratio", "masking-ratio.svg", out);
   figure("Time of a pretraining step", "step-time.svg", out);
   text_add(out,

@@ -14,7 +14,7 @@ static double now(void) {
 }
 
 const char *study_model_path(const study_bench *bench, const study_cell *cell) {
-  static char path[1024];
+  static _Thread_local char path[1024];
   snprintf(path, sizeof path, "%s/%s-%d.safetensors", bench->models,
            cell->variant->name, cell->seed);
   return path;

@@ -17,7 +17,7 @@ typedef struct study_bench {
  * folder; other protocols read it there. */
 study_result study_run(const study_bench *bench, const study_cell *cell);
 
-/* The pretrained model of a cell, in static memory. */
+/* The pretrained model of a cell, in static memory of the thread. */
 const char *study_model_path(const study_bench *bench, const study_cell *cell);
 
 #endif

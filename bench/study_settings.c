@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 const study_settings study_full = {
-    .seeds = 3, .threads = 2,
+    .seeds = 3,
     .images = 60000, .labels = 2000, .tests = 10000,
     .patch = 6, .width = 64, .depth = 4, .heads = 4,
     .decoder_width = 32, .decoder_heads = 2,
@@ -15,7 +15,7 @@ const study_settings study_full = {
 };
 
 const study_settings study_smoke = {
-    .seeds = 3, .threads = 2,
+    .seeds = 3,
     .images = 256, .labels = 80, .tests = 100,
     .patch = 6, .width = 16, .depth = 4, .heads = 2,
     .decoder_width = 8, .decoder_heads = 2,
@@ -28,9 +28,9 @@ const study_settings study_smoke = {
 
 void study_settings_text(const study_settings *s, char *out, size_t size) {
   snprintf(out, size,
-           "threads %d, images %lld/%lld/%lld, patch %d, encoder %dx%d/%d, "
+           "images %lld/%lld/%lld, patch %d, encoder %dx%d/%d, "
            "decoder %d/%d, batch %d/%d, epochs %d/%d/%d/%d, rates %g/%g/%g/%g",
-           s->threads, (long long)s->images, (long long)s->labels,
+           (long long)s->images, (long long)s->labels,
            (long long)s->tests, s->patch, s->width, s->depth, s->heads,
            s->decoder_width, s->decoder_heads, s->pretrain_batch, s->batch,
            s->pretrain_epochs, s->finetune_epochs, s->scratch_epochs,

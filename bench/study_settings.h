@@ -6,9 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Variants at once, each on one thread. */
+enum { STUDY_JOBS = 2 };
+
 typedef struct study_settings {
-  int32_t seeds;   /* 1 ... seeds */
-  int32_t threads; /* fixed, since results depend on it in their last bits */
+  int32_t seeds; /* 1 ... seeds */
   int64_t images, labels, tests; /* pretrained on; labelled of these; tested */
   int32_t patch, width, depth, heads, decoder_width, decoder_heads;
   int32_t pretrain_batch, batch; /* batch: of training with labels */

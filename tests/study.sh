@@ -57,7 +57,7 @@ difference() { # difference VARIANT VARIANT PROTOCOL
 expect 0 study --cells 5
 silent
 count 5
-holds "| 25 % | - | - | - | - | - | "
+holds "| 90 % | - | - | - | - | - | "
 printf '{"variant": "base", "proto' >>$results
 expect 0 study
 silent

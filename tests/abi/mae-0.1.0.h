@@ -829,9 +829,10 @@ MAE_API mae_status mae_trainer_save(const mae_trainer *trainer,
 /* Puts the weights into the trainer's model and restores the optimiser, the
  * seed and the step.  Other options stay as they are.  On any error model and
  * trainer are as before; MAE_ERROR_MISMATCH also where the checkpoint lacks the
- * state of something that is now trained, or an average that is now kept.  With
- * several ranks each resumes, from the same file, saved at an update
- * (MAE_ERROR_MISMATCH otherwise). */
+ * state of something that is now trained, or an average that is now kept, or
+ * where the classes' names are others or in another order.  With several ranks
+ * each resumes, from the same file, saved at an update (MAE_ERROR_MISMATCH
+ * otherwise). */
 MAE_API mae_status mae_trainer_resume(mae_trainer *trainer, const char *path);
 
 /* Sums over the processes (ranks) that train one model together, each on its
