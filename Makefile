@@ -7,6 +7,7 @@
 #   JPEG=none PNG=none WEBP=none            leave out an image decoder
 #   MPI=auto|ompi-c|mpich|none              MPI of the tool (pkg-config's name)
 #   SANITIZE=address,undefined | thread     build with a sanitizer
+#   HARDENING=none        leave out the flags against exploits
 #   PREFIX, LIBDIR, MANDIR, DESTDIR, CC, CFLAGS, CPPFLAGS, LDFLAGS  as usual
 #   V=1                   show whole command lines
 
@@ -32,6 +33,7 @@ PNG      ?= libpng
 WEBP     ?= libwebp
 MPI      ?= auto
 SANITIZE ?=
+HARDENING ?= all
 PKG_CONFIG ?= pkg-config
 
 comma := ,
@@ -80,7 +82,21 @@ endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SAN  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
-BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN)
+# Against exploits of faults that are yet unknown (docs/security.md); the
+# sanitizers see more without.  glibc checks sizes in optimised code alone.
+ifeq ($(HARDENING)$(SANITIZE),all)
+  HARDEN := -fstack-protector-strong -fstack-clash-protection
+  ifneq ($(filter x86_64%,$(multiarch)),)
+    HARDEN += -fcf-protection
+  endif
+  ifeq ($(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),)
+    ifneq ($(filter -O1 -O2 -O3 -Os,$(lastword $(filter -O%,$(CFLAGS)))),)
+      HARDEN += -D_FORTIFY_SOURCE=2
+    endif
+  endif
+endif
+HARDEN_LINK := -Wl,-z,relro,-z,now,-z,noexecstack
+BASE_FLAGS := -std=c11 -D_GNU_SOURCE -pthread $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(SAN)
 LIB_FLAGS  := $(BASE_FLAGS) -fPIC -fvisibility=hidden -ffp-contract=off \
               -Iinclude -Isrc \
               $(BLAS_CFLAGS) $(OPT_CFLAGS)
@@ -132,7 +148,7 @@ $B/libmae.a: $(OBJ)
 $B/$(SONAME): $(OBJ) src/libmae.map
 	$(call say,LD $@)
 	$(Q)$(CC) $(BASE_FLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libmae.map \
-	  $(if $(SAN),,-Wl,-z,defs) -Wl,-z,relro,-z,now $(LDFLAGS) $(OBJ) $(LIBS) -o $@
+	  $(if $(SAN),,-Wl,-z,defs) $(HARDEN_LINK) $(LDFLAGS) $(OBJ) $(LIBS) -o $@
 
 $B/libmae.so: $B/$(SONAME)
 	$(Q)ln -sf $(SONAME) $@
@@ -147,7 +163,7 @@ FORCE:
 # ----------------------------------------------------------------- tool --
 $B/mae: $(TOOL_OBJ) $B/libmae.a
 	$(call say,LD $@)
-	$(Q)$(CC) $(BASE_FLAGS) $(LDFLAGS) $(TOOL_OBJ) $B/libmae.a $(MPI_LIBS) $(LIBS) -o $@
+	$(Q)$(CC) $(BASE_FLAGS) -pie $(HARDEN_LINK) $(LDFLAGS) $(TOOL_OBJ) $B/libmae.a $(MPI_LIBS) $(LIBS) -o $@
 
 -include $(OBJ:.o=.d) $(TOOL_OBJ:.o=.d)
 
@@ -201,6 +217,8 @@ check: deps
 	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-install
 	@$(MAKE) --no-print-directory abi-check
+	@$(MAKE) --no-print-directory check-warnings
+	@$(MAKE) --no-print-directory check-hardening
 	@$(MAKE) --no-print-directory check-docs
 	@$(MAKE) --no-print-directory check-tool
 	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
@@ -241,6 +259,30 @@ docs:
 	$(Q)sh docs/reference.sh build/docs
 check-install: all
 	sh tests/install.sh
+# What the flags above have come to, in the files built.
+check-hardening: $B/$(SONAME) $B/mae
+	sh tests/hardening.sh $B '$(HARDEN)'
+# Every source without a warning by gcc and by clang, as far as they are there:
+# clang looks at the text alone, gcc also at what its optimiser sees.  The
+# portable kernels once more for this processor, as who adds -march=native.
+LINT_SRC = $(filter-out $(KERNEL_SRC),$(wildcard src/*/*.c)) $(TEST_SRC) \
+  $(TOOL_HELPER_SRC) $(wildcard examples/*.c bench/*.c tests/mpi/*.c)
+LINT_FLAGS = $(LIB_FLAGS) -Itests -Iexamples $(MPI_CFLAGS) \
+  $(shell $(PKG_CONFIG) --cflags check libpng)
+NO_OUTPUT_gcc   := -S -o /dev/null
+NO_OUTPUT_clang := -fsyntax-only
+COMPILERS := $(foreach c,gcc clang,$(shell command -v $c >/dev/null && echo $c))
+# warnings COMPILER,FLAGS,SOURCES
+define warnings
+	$(call say,CHECK $(1) $(2))
+	$(Q)printf '%s\n' $(3) | xargs -P2 -n1 $(1) $(LINT_FLAGS) -Werror $(2) $(NO_OUTPUT_$(1))
+
+endef
+check-warnings:
+	$(if $(COMPILERS),,$(error neither gcc nor clang is here))
+	$(foreach c,$(COMPILERS),$(call warnings,$c,,$(LINT_SRC))\
+	  $(foreach isa,$(ISAS),$(call warnings,$c,$(KERNEL_FLAGS) $(ISA_FLAGS_$(isa)) -DMAE_ISA_NAME=$(isa),$(KERNEL_SRC)))\
+	  $(call warnings,$c,$(KERNEL_FLAGS) $(ISA_FLAGS_portable) -DMAE_ISA_NAME=portable -march=native,$(KERNEL_SRC)))
 # The ABI against its description (tests/abi.sh), the headers by themselves,
 # and a program of the first release.  abi-update: for a release.
 FIRST := 0.1.0
@@ -284,7 +326,7 @@ check-study: $B/study
 	$(TEST_ENV) sh tests/study.sh $B
 
 .PHONY: study study-run check-study
-.PHONY: abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
+.PHONY: check-hardening check-warnings abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3
