@@ -286,17 +286,24 @@ check-warnings:
 # The ABI against its description (tests/abi.sh), the headers by themselves,
 # and a program of the first release.  abi-update: for a release.
 FIRST := 0.1.0
-abi-check: $B/$(SONAME) $B/abi_program
+abi-check: $B/$(SONAME) $B/abi_program $(if $(filter openblas,$(BLAS)),$B/two_copies)
 	CC='$(CC)' sh tests/abi.sh $B check
 	CC='$(CC)' sh tests/abi.sh $B self-test
 	sh tests/header.sh
 	LD_LIBRARY_PATH=$B $B/abi_program $B/abi_program.safetensors
+ifeq ($(BLAS),openblas)
+	cp $B/$(SONAME) $B/one.so && cp $B/$(SONAME) $B/other.so
+	$B/two_copies $B/one.so $B/other.so
+endif
 abi-update: $B/$(SONAME)
 	CC='$(CC)' sh tests/abi.sh $B update
 $B/abi_program: tests/abi/program.c tests/abi/mae-$(FIRST).h $B/libmae.so
 	$(call say,CC $<)
 	$(Q)$(CC) -std=c99 -pedantic -Wall -Wextra $(CFLAGS) $(SAN) -Itests/abi $< \
 	  -L$B -lmae -lm -o $@
+$B/two_copies: tests/abi/two_copies.c include/libmae/mae.h
+	$(call say,CC $<)
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $(BLAS_CFLAGS) $< $(BLAS_LIBS) -ldl -o $@
 ifneq ($(SANITIZE),)
   TEST_ENV := UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp
 endif

@@ -36,5 +36,6 @@ Suite *plan_suite(void);        /* what a trainer takes, beforehand */
 Suite *finetune_suite(void);    /* classifiers in training; recipes */
 Suite *communicator_suite(void); /* training by several ranks */
 Suite *abi_suite(void);         /* structs of older and newer programs */
+Suite *stress_suite(void);      /* among threads, beside BLAS, after forks */
 
 #endif

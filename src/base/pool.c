@@ -2,11 +2,13 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fork.h"
 #include "base/memory.h"
 
 /* Jobs follow each other within microseconds, so a thread looks for the next
@@ -19,6 +21,7 @@ enum { PIECES_PER_THREAD = 4 };
 
 struct mae_pool {
   int32_t threads;
+  unsigned forks;        /* mae_fork_count where the helpers are */
   int32_t started;       /* helpers, that is threads - 1 once created */
   pthread_t *helpers;
   pthread_mutex_t turn;  /* held by the caller whose job runs */
@@ -102,9 +105,15 @@ static void wait_for_helpers(mae_pool *pool) {
   pthread_mutex_unlock(&pool->lock);
 }
 
+/* In a child made by fork the helpers are not there, and the locks may be as
+ * threads that are not there left them. */
+static bool is_inherited(const mae_pool *pool) {
+  return pool->started && pool->forks != mae_fork_count();
+}
+
 void mae_pool_run(mae_pool *pool, int64_t count, mae_pool_task task,
                   void *arg) {
-  if (pool->threads == 1 || count == 1) {
+  if (pool->threads == 1 || count == 1 || is_inherited(pool)) {
     for (int64_t i = 0; i < count; i++) task(arg, i, 0);
     return;
   }
@@ -159,10 +168,23 @@ static mae_status start_helper(mae_pool *pool, int32_t worker) {
   return MAE_OK;
 }
 
+/* Signals are for the application's own threads. */
+static mae_status start_helpers(mae_pool *pool) {
+  sigset_t all, before;
+  mae_status status = MAE_OK;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (int32_t i = 1; i < pool->threads && status == MAE_OK; i++)
+    status = start_helper(pool, i);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return status;
+}
+
 mae_status mae_pool_create(int32_t threads, mae_pool **out) {
   mae_pool *pool = mae_calloc(1, sizeof *pool);
   if (!pool) return MAE_ERROR_OUT_OF_MEMORY;
   pool->threads = threads;
+  pool->forks = mae_fork_count();
   pthread_mutex_init(&pool->turn, NULL);
   pthread_mutex_init(&pool->lock, NULL);
   pthread_cond_init(&pool->wake, NULL);
@@ -170,8 +192,7 @@ mae_status mae_pool_create(int32_t threads, mae_pool **out) {
   mae_status status = MAE_OK;
   pool->helpers = mae_calloc((size_t)threads, sizeof *pool->helpers);
   if (!pool->helpers) status = MAE_ERROR_OUT_OF_MEMORY;
-  for (int32_t i = 1; i < threads && status == MAE_OK; i++)
-    status = start_helper(pool, i);
+  if (status == MAE_OK) status = start_helpers(pool);
   if (status != MAE_OK) {
     mae_pool_destroy(pool);
     return status;
@@ -180,8 +201,7 @@ mae_status mae_pool_create(int32_t threads, mae_pool **out) {
   return MAE_OK;
 }
 
-void mae_pool_destroy(mae_pool *pool) {
-  if (!pool) return;
+static void stop_helpers(mae_pool *pool) {
   atomic_store(&pool->stop, true);
   announce(pool);
   for (int32_t i = 0; i < pool->started; i++)
@@ -190,6 +210,11 @@ void mae_pool_destroy(mae_pool *pool) {
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->lock);
   pthread_mutex_destroy(&pool->turn);
+}
+
+void mae_pool_destroy(mae_pool *pool) {
+  if (!pool) return;
+  if (!is_inherited(pool)) stop_helpers(pool);
   free(pool->helpers);
   free(pool);
 }

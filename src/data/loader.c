@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fork.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/pool.h"
@@ -51,6 +52,7 @@ struct mae_loader {
   int64_t epoch_batches, values; /* floats per image */
   worker *workers;
   int32_t n_workers, started;
+  unsigned forks; /* mae_fork_count where the threads are */
   slot *slots;
   int32_t n_slots;
   pthread_mutex_t lock; /* of all that follows */
@@ -286,6 +288,7 @@ static void *worker_main(void *arg) {
 static mae_status start_workers(mae_loader *l) {
   sigset_t all, before;
   if (l->started == l->n_workers) return MAE_OK;
+  l->forks = mae_fork_count();
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = 0;
@@ -299,6 +302,19 @@ static mae_status start_workers(mae_loader *l) {
   return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "cannot start a thread");
 }
 
+/* In a child made by fork the threads are not there, and what they were at is
+ * half done. */
+static bool is_inherited(const mae_loader *l) {
+  return l->started && l->forks != mae_fork_count();
+}
+
+static mae_status refuse_inherited(const mae_loader *l) {
+  if (!is_inherited(l)) return MAE_OK;
+  return mae_fail(MAE_ERROR_STATE,
+                  "the loader's threads stayed with the parent process; make a "
+                  "loader in this one");
+}
+
 /* --------------------------------------------------------------- calls --- */
 
 static void empty(slot *s, int32_t rows) {
@@ -309,6 +325,7 @@ static void empty(slot *s, int32_t rows) {
 mae_status mae_loader_next(mae_loader *l, const float **images) {
   MAE_REQUIRE(l);
   MAE_REQUIRE(images);
+  MAE_TRY(refuse_inherited(l));
   MAE_TRY(start_workers(l));
   pthread_mutex_lock(&l->lock);
   if (l->lent) {
@@ -335,6 +352,7 @@ const int32_t *mae_loader_labels(const mae_loader *l) {
 
 mae_status mae_loader_seek(mae_loader *l, uint64_t image) {
   MAE_REQUIRE(l);
+  MAE_TRY(refuse_inherited(l));
   const uint64_t global = (uint64_t)global_batch(l);
   if (image % global || image / global > INT64_MAX / 2 / global)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
@@ -369,6 +387,7 @@ static pthread_mutex_t *lock_of(const mae_loader *l) {
 
 int64_t mae_loader_skipped(const mae_loader *l) {
   if (!l) return 0;
+  if (is_inherited(l)) return l->n_skipped;
   pthread_mutex_lock(lock_of(l));
   const int64_t n = l->n_skipped;
   pthread_mutex_unlock(lock_of(l));
@@ -513,6 +532,14 @@ mae_status mae_loader_create(const mae_dataset *dataset,
   return MAE_OK;
 }
 
+static void free_slots(mae_loader *l) {
+  for (int32_t i = 0; l->slots && i < l->n_slots; i++) {
+    free(l->slots[i].images);
+    free(l->slots[i].labels);
+  }
+  free(l->slots);
+}
+
 static void stop_workers(mae_loader *l) {
   pthread_mutex_lock(&l->lock);
   l->stop = true;
@@ -524,23 +551,23 @@ static void stop_workers(mae_loader *l) {
 
 void mae_loader_destroy(mae_loader *l) {
   if (!l) return;
+  if (is_inherited(l)) { /* only what no thread was changing */
+    free_slots(l);
+    return;
+  }
   stop_workers(l);
   for (int32_t i = 0; l->workers && i < l->n_workers; i++) {
     mae_preprocess_destroy(l->workers[i].preprocess);
     mae_augmenter_destroy(l->workers[i].augmenter);
     mae_context_destroy(l->workers[i].context);
   }
-  for (int32_t i = 0; l->slots && i < l->n_slots; i++) {
-    free(l->slots[i].images);
-    free(l->slots[i].labels);
-  }
+  free_slots(l);
   for (int32_t i = 0; i < l->n_orders; i++) free(l->orders[i].items);
   for (int i = 0; i < MOST_NAMED; i++) free(l->named[i]);
   pthread_cond_destroy(&l->done);
   pthread_cond_destroy(&l->work);
   pthread_mutex_destroy(&l->lock);
   free(l->workers);
-  free(l->slots);
   free(l->orders);
   free(l->skipped);
   free(l);

@@ -18,6 +18,14 @@
  *    they can grow without breaking programs compiled against an older header.
  *  - Arrays are row-major, f32, dense.  Images are [n, channels, height,
  *    width], already normalised the way the caller wants them.
+ *  - BLAS: while a call computes, the BLAS library is set to one thread; then
+ *    it is as the application has set it, be it meanwhile.
+ *  - fork: at any time, also while other threads are in calls, and the parent
+ *    goes on.  The child may make new contexts and all else; read models and
+ *    datasets; and use contexts, sessions, trainers and tapes that no other
+ *    thread was using, with the same results, but by the calling thread alone.
+ *    Loaders stay behind: MAE_ERROR_STATE.  Any of these may be destroyed.
+ *  - Threads of the library block all signals.
  *  - Letters in shapes: B batch, C channels, H, W image size, p patch size,
  *    L = (H/p)*(W/p) patches, K kept patches, T tokens, D width.
  */
@@ -1053,7 +1061,9 @@ MAE_API mae_status mae_loader_create(const mae_dataset *dataset,
 MAE_API void mae_loader_destroy(mae_loader *loader);
 /* Whole global batches in an epoch; what is left over stays out of it. */
 MAE_API int64_t mae_loader_epoch_batches(const mae_loader *loader);
-/* Go to an image number, a multiple of batch_size * ranks. */
+/* Go to an image number, a multiple of batch_size * ranks.  This and
+ * mae_loader_next: MAE_ERROR_STATE in a child that fork made after the first
+ * batch, for the threads stayed with the parent. */
 MAE_API mae_status mae_loader_seek(mae_loader *loader, uint64_t image);
 /* The first image number of the batch that comes next. */
 MAE_API uint64_t mae_loader_position(const mae_loader *loader);
