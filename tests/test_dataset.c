@@ -15,6 +15,9 @@
 #ifdef MAE_HAVE_PNG
 #include <png.h>
 #endif
+#ifdef MAE_HAVE_ZLIB
+#include <zlib.h>
+#endif
 #ifdef MAE_HAVE_ARCHIVE
 #include <archive.h>
 #include <archive_entry.h>
@@ -519,6 +522,25 @@ START_TEST(idx_of_other_things) {
   ck_assert_ptr_null(d);
 }
 END_TEST
+
+/* Sixteen kilobytes, which would ask for gigabytes of names. */
+START_TEST(idx_of_very_many_images) {
+  enum { MANY = (1 << 24) + 1, PIECE = 1 << 16 };
+  static const unsigned char head[] = {0, 0, 8, 3, 1, 0, 0, 1,
+                                       0, 0, 0, 1, 0, 0, 0, 1};
+  static const unsigned char zeros[PIECE];
+  mae_dataset *d = NULL;
+  gzFile out = gzopen(at("many").text, "wb");
+  ck_assert_int_eq(gzwrite(out, head, sizeof head), sizeof head);
+  for (int left = MANY; left > 0; left -= PIECE) {
+    const int n = left < PIECE ? left : PIECE;
+    ck_assert_int_eq(gzwrite(out, zeros, (unsigned)n), n);
+  }
+  ck_assert_int_eq(gzclose(out), Z_OK);
+  ASSERT_FAILS(mae_dataset_open(at("many").text, &d), MAE_ERROR_UNSUPPORTED,
+               "more than 16777216 images");
+}
+END_TEST
 #endif
 
 /* --------------------------------------------------------- folders, lists --- */
@@ -862,6 +884,7 @@ Suite *dataset_suite(void) {
   tcase_add_loop_test(tc, idx_images, 0, 2);
   tcase_add_test(tc, augmentation_is_a_function_of_the_number);
   tcase_add_test(tc, idx_of_other_things);
+  tcase_add_test(tc, idx_of_very_many_images);
 #endif
   tcase_add_test(tc, image_folders);
   tcase_add_test(tc, folders_without_images);

@@ -251,6 +251,19 @@ static const struct {
     {{"", NULL, NULL, 6, 0, 1, 1, {6}, {1}}, "empty"},
 };
 
+/* Tensors may share a tuple of sizes, so that its length counts for each. */
+START_TEST(many_dimensions) {
+  tensor_text t = sound;
+  t.n_sizes = t.n_strides = 64;
+  for (int i = 0; i < 65; i++) t.sizes[i] = t.strides[i] = 1;
+  write_tensors(&t, 1);
+  ASSERT_OK(use_all(path));
+  t.n_sizes = t.n_strides = 65;
+  write_tensors(&t, 1);
+  ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "impossible");
+}
+END_TEST
+
 START_TEST(bad_tensor) {
   write_tensors(&bad_tensors[_i].tensor, 1);
   ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, bad_tensors[_i].word);
@@ -620,6 +633,7 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, halves);
   tcase_add_loop_test(tests, bad_tensor, 0,
                       sizeof bad_tensors / sizeof *bad_tensors);
+  tcase_add_test(tests, many_dimensions);
   tcase_add_test(tests, odd_names);
   tcase_add_test(tests, name_with_nul);
   tcase_add_test(tests, shared_storage);

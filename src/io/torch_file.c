@@ -15,8 +15,15 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "storages are read as little-endian");
 
-/* A ViT's pickle has some hundred kilobytes. */
-enum { MOST_PICKLE = 16 << 20, MOST_ENTRY_NAME = 512, MOST_TENSOR_NAME = 256 };
+/* A ViT's pickle has some hundred kilobytes.  PyTorch's own operations take 64
+ * dimensions at the most; many tensors may share one long tuple of sizes, so
+ * without a limit a small file would take hours. */
+enum {
+  MOST_PICKLE = 16 << 20,
+  MOST_ENTRY_NAME = 512,
+  MOST_TENSOR_NAME = 256,
+  MOST_DIMS = 64
+};
 
 struct mae_torch_file {
   char *path;
@@ -190,7 +197,7 @@ typedef const mae_pickle_value value;
  * last one's place after the first. */
 static bool measure(const mae_pickle *p, value *sizes, value *strides,
                     mae_torch_tensor *t) {
-  if (sizes->count != strides->count) return false;
+  if (sizes->count != strides->count || sizes->count > MOST_DIMS) return false;
   int32_t size_at = sizes->first, stride_at = strides->first;
   int64_t reach = 0, count = 1;
   bool empty = false;
