@@ -1,5 +1,6 @@
 # libmae.  `make demo` shows it at work, `make check` tests it, `make` builds,
-# `make install` installs, `make study` writes docs/study.md.  Variables:
+# `make install` installs, `make fuzz MINUTES=n` fuzzes, `make study` writes
+# docs/study.md.  Variables:
 #   BLAS=openblas|blis    CBLAS provider
 #   JSON=none             leave out checkpoints and safetensors files
 #   ZLIB=none ZIP=none    leave out the IDX reader / PyTorch's files
@@ -229,6 +230,7 @@ check: deps
 	@$(MAKE) --no-print-directory check-mpi
 	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
 	@$(MAKE) --no-print-directory check-study
+	@$(MAKE) --no-print-directory check-fuzz
 check-suite: $B/tests
 	$(TEST_ENV) $B/tests
 # The tool and the examples, as a user runs them.
@@ -310,6 +312,55 @@ endif
 valgrind: $B/tests
 	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
 
+# Fuzzing by clang's libFuzzer: a program for each parser, built apart.
+#   make fuzz MINUTES=60            all of them, each for its share
+#   make fuzz MINUTES=5 TARGET=png  one
+FUZZ_CC ?= clang
+FUZZ_MAKE = $(MAKE) --no-print-directory CC=$(FUZZ_CC) MPI=none \
+  SANITIZE=fuzzer-no-link,address,undefined CFLAGS='-O1 -g'
+MINUTES ?= 16
+TARGET ?=
+fuzz:
+	@$(FUZZ_MAKE) fuzz-run
+check-fuzz:
+	@if sh tests/fuzz/able.sh $(FUZZ_CC); then $(FUZZ_MAKE) fuzz-run MINUTES=check; \
+	else echo 'check-fuzz SKIPPED: $(FUZZ_CC) is missing, or lacks libFuzzer'; fi
+
+FUZZ_FLAGS = $(LIB_FLAGS) -Itests -Itests/fuzz -MMD -MP
+FUZZ_COMMON := $(wildcard tests/fuzz/common/*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
+FUZZ_SEEDS := $(wildcard tests/fuzz/seeds/*.c)
+FUZZ_OBJ := $(patsubst tests/%.c,$B/%.o,$(FUZZ_SRC) $(FUZZ_COMMON) $(FUZZ_SEEDS))
+$B/fuzz/libtool.a: $(filter-out $B/tool/main.o,$(TOOL_OBJ))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(call say,AR $@)
+	$(Q)$(AR) rcs $@ $^
+FUZZ_LIBS = $B/fuzz/libcommon.a $B/fuzz/libtool.a $B/libmae.a
+$B/fuzz/%.o: tests/fuzz/%.c $B/flags
+	@mkdir -p $(@D)
+	$(call say,CC $<)
+	$(Q)$(CC) $(FUZZ_FLAGS) -c $< -o $@
+$B/fuzz/libcommon.a: $(FUZZ_COMMON:tests/%.c=$B/%.o)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$B/fuzz/bin/%: $B/fuzz/%.o $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(BASE_FLAGS) -fsanitize=fuzzer $(LDFLAGS) $< $(FUZZ_LIBS) $(LIBS) -o $@
+$B/fuzz/inputs/made: $(FUZZ_SEEDS:tests/%.c=$B/%.o) $(FUZZ_LIBS)
+	$(call say,SEEDS $(@D))
+	$(Q)rm -rf $(@D)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) $(LDFLAGS) $(filter %.o,$^) $(FUZZ_LIBS) \
+	  $(LIBS) -o $B/fuzz/make_seeds
+	$(Q)OPENBLAS_NUM_THREADS=1 $B/fuzz/make_seeds $(@D)
+	@touch $@
+-include $(FUZZ_OBJ:.o=.d)
+.SECONDARY: $(FUZZ_OBJ)
+fuzz-run: $(FUZZ_SRC:tests/fuzz/%.c=$B/fuzz/bin/%) $B/fuzz/inputs/made
+	sh tests/fuzz.sh $B $(MINUTES) $(TARGET)
+
 $B/train_step $B/features: $B/%: bench/%.c $B/libmae.a
 	$(call say,CC $<)
 	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
@@ -334,6 +385,7 @@ check-study: $B/study
 
 .PHONY: study study-run check-study
 .PHONY: check-hardening check-warnings abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
+.PHONY: fuzz check-fuzz fuzz-run
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3

@@ -919,11 +919,12 @@ typedef struct mae_dataset mae_dataset;
  *    are indexed once, then read at any place;
  *  - a .txt, .list or .lst file: paths of images, one a line, relative to the
  *    list's folder;
- *  - an IDX file [n, height, width] of grey, or [n, height, width, 3] of RGB.
+ *  - an IDX file [n, height, width] of grey, or [n, height, width, 3] of RGB,
+ *    of at most 2^24 images.
  * Nothing is decoded yet.  MAE_ERROR_NOT_FOUND: no such path, or no image in
  * it; MAE_ERROR_IO: unreadable, the folder named; MAE_ERROR_FORMAT;
- * MAE_ERROR_UNSUPPORTED: a compressed tar file, or built without libarchive
- * or zlib. */
+ * MAE_ERROR_UNSUPPORTED: a compressed tar file, too many images, or built
+ * without libarchive or zlib. */
 MAE_API mae_status mae_dataset_open(const char *path, mae_dataset **dataset);
 
 /* Fills in image i, f32 [C, H, W], ready for the model; called from a loader's
