@@ -211,26 +211,26 @@ $B/tests: $(TEST_SRC) $(wildcard tests/*.h) $B/libmae.a
 	$(Q)$(CC) $(LIB_FLAGS) -Itests $(shell $(PKG_CONFIG) --cflags check) $(TEST_SRC) \
 	  $B/libmae.a $(shell $(PKG_CONFIG) --libs check) $(LIBS) -ldl -o $@
 
-# The suite, the suite under AddressSanitizer and UBSan, and an installed copy
-# used from outside the tree.
+# All tests, each part by a make of its own that builds on all processors.
+AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
 check: deps
-	@$(MAKE) --no-print-directory check-suite
-	@$(MAKE) --no-print-directory check-suite SANITIZE=address,undefined
-	@$(MAKE) --no-print-directory check-install
-	@$(MAKE) --no-print-directory abi-check
-	@$(MAKE) --no-print-directory check-warnings
-	@$(MAKE) --no-print-directory check-hardening
-	@$(MAKE) --no-print-directory check-docs
-	@$(MAKE) --no-print-directory check-tool
-	@$(MAKE) --no-print-directory check-tool SANITIZE=address,undefined
-	@$(MAKE) --no-print-directory check-pretrain
-	@$(MAKE) --no-print-directory check-pretrain SANITIZE=address,undefined
-	@$(MAKE) --no-print-directory check-finetune
-	@$(MAKE) --no-print-directory check-finetune SANITIZE=address,undefined
-	@$(MAKE) --no-print-directory check-mpi
-	@$(MAKE) --no-print-directory check-mpi SANITIZE=address,undefined
-	@$(MAKE) --no-print-directory check-study
-	@$(MAKE) --no-print-directory check-fuzz
+	@+$(AGAIN) check-suite
+	@+$(AGAIN) check-suite SANITIZE=address,undefined
+	@+$(AGAIN) check-install
+	@+$(AGAIN) abi-check
+	@+$(AGAIN) check-warnings
+	@+$(AGAIN) check-hardening
+	@+$(AGAIN) check-docs
+	@+$(AGAIN) check-tool
+	@+$(AGAIN) check-tool SANITIZE=address,undefined
+	@+$(AGAIN) check-pretrain
+	@+$(AGAIN) check-pretrain SANITIZE=address,undefined
+	@+$(AGAIN) check-finetune
+	@+$(AGAIN) check-finetune SANITIZE=address,undefined
+	@+$(AGAIN) check-mpi
+	@+$(AGAIN) check-mpi SANITIZE=address,undefined
+	@+$(AGAIN) check-study
+	@+$(AGAIN) check-fuzz
 check-suite: $B/tests
 	$(TEST_ENV) $B/tests
 # The tool and the examples, as a user runs them.
@@ -321,9 +321,9 @@ FUZZ_MAKE = $(MAKE) --no-print-directory CC=$(FUZZ_CC) MPI=none \
 MINUTES ?= 16
 TARGET ?=
 fuzz:
-	@$(FUZZ_MAKE) fuzz-run
+	@+$(FUZZ_MAKE) fuzz-run
 check-fuzz:
-	@if sh tests/fuzz/able.sh $(FUZZ_CC); then $(FUZZ_MAKE) fuzz-run MINUTES=check; \
+	@+if sh tests/fuzz/able.sh $(FUZZ_CC); then $(FUZZ_MAKE) fuzz-run MINUTES=check; \
 	else echo 'check-fuzz SKIPPED: $(FUZZ_CC) is missing, or lacks libFuzzer'; fi
 
 FUZZ_FLAGS = $(LIB_FLAGS) -Itests -Itests/fuzz -MMD -MP
