@@ -14,7 +14,8 @@ static const char *verdict(study_spread d, expected e) {
   if (d.n < 3) return "too few seeds to tell";
   if (e == UNKNOWN) return sign ? "clear" : "no clear difference";
   if (sign == (int)e)
-    return sign ? "as in the paper" : "no clear difference, as in the paper";
+    return sign ? "clear, of the same sign as in the paper"
+                : "no clear difference, as in the paper";
   if (!sign) return "no clear difference, unlike in the paper";
   return e == NONE ? "clear, unlike in the paper" : "the reverse of the paper";
 }

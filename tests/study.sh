@@ -122,7 +122,7 @@ set_accuracies() { # set_accuracies VARIANT "SEED1 SEED2 SEED3": fine-tuned
 set_accuracies base "0.83 0.81 0.82"
 set_accuracies raw "0.82 0.79 0.81"
 expect 0 study --cells 0
-holds "raw pixels: fine-tuning +1.33 ± 0.58 points (as in the paper)"
+holds "raw pixels: fine-tuning +1.33 ± 0.58 points (clear, of the same sign as in the paper)"
 set_accuracies raw "0.84 0.83 0.83"
 expect 0 study --cells 0
 holds "raw pixels: fine-tuning -1.33 ± 0.58 points (the reverse of the paper)"

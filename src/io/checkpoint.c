@@ -1,11 +1,11 @@
 #include "io/checkpoint.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/c_locale.h"
 #include "io/notes.h"
 
 /* ----------------------------------------------------- config as text --- */
@@ -37,19 +37,6 @@ enum {
   CONFIG_TEXTS = INTEGERS + REALS + 1
 };
 
-/* printf and strtod follow the program's locale; a file must not.  The result
- * is the locale to go back to. */
-static locale_t enter_c_locale(locale_t *c) {
-  *c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  return *c ? uselocale(*c) : (locale_t)0;
-}
-
-static void leave_c_locale(locale_t c, locale_t before) {
-  if (!c) return;
-  uselocale(before);
-  freelocale(c);
-}
-
 static void write_config(const mae_config *config,
                          char values[CONFIG_TEXTS][32],
                          mae_safetensors_text *texts) {
@@ -59,7 +46,7 @@ static void write_config(const mae_config *config,
     snprintf(values[i], sizeof values[i], "%d", value);
     texts[i] = (mae_safetensors_text){fields[i].key, values[i]};
   }
-  locale_t c, before = enter_c_locale(&c);
+  const mae_c_locale locale = mae_c_locale_enter();
   for (int i = 0; i < REALS; i++) {
     char *text = values[INTEGERS + i];
     double value;
@@ -67,7 +54,7 @@ static void write_config(const mae_config *config,
     snprintf(text, sizeof values[0], "%.17g", value);
     texts[INTEGERS + i] = (mae_safetensors_text){reals[i].key, text};
   }
-  leave_c_locale(c, before);
+  mae_c_locale_leave(locale);
   texts[CONFIG_TEXTS - 1] = (mae_safetensors_text){"format", "pt"};
 }
 
@@ -94,9 +81,9 @@ static mae_status read_real(const mae_safetensors *file, const char *key,
   if (!text)
     return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"", key);
   char *end = NULL;
-  locale_t c, before = enter_c_locale(&c);
+  const mae_c_locale locale = mae_c_locale_enter();
   *value = strtod(text, &end);
-  leave_c_locale(c, before);
+  mae_c_locale_leave(locale);
   if (end == text || *end)
     return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"",
                     key, text);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/c_locale.h"
+
 static const char images_key[] = "mae.fit.images";
 static const char batches_key[] = "mae.fit.batches";
 static const char sum_key[] = "mae.fit.loss_sum";
@@ -19,6 +21,7 @@ static void add(mae_fit_texts *t, const char *key) {
 /* Reals in hexadecimal, so that no bit is lost. */
 void mae_fit_state_write(const mae_fit_state *s, mae_fit_texts *t) {
   const size_t room = sizeof t->values[0];
+  const mae_c_locale locale = mae_c_locale_enter();
   t->count = 0;
   snprintf(t->values[0], room, "%" PRIu64, s->images);
   add(t, images_key);
@@ -26,9 +29,11 @@ void mae_fit_state_write(const mae_fit_state *s, mae_fit_texts *t) {
   add(t, batches_key);
   snprintf(t->values[2], room, "%a", s->loss_sum);
   add(t, sum_key);
-  if (!s->has_best) return;
-  snprintf(t->values[3], room, "%a", s->best_loss);
-  add(t, best_key);
+  if (s->has_best) {
+    snprintf(t->values[3], room, "%a", s->best_loss);
+    add(t, best_key);
+  }
+  mae_c_locale_leave(locale);
 }
 
 static mae_status read_real(const mae_safetensors *file, const char *key,
@@ -36,7 +41,9 @@ static mae_status read_real(const mae_safetensors *file, const char *key,
   const char *text = mae_safetensors_metadata(file, key);
   char *end;
   if (text && *text && !isspace((unsigned char)*text)) {
-    double v = strtod(text, &end);
+    const mae_c_locale locale = mae_c_locale_enter();
+    const double v = strtod(text, &end);
+    mae_c_locale_leave(locale);
     if (!*end && isfinite(v)) {
       *value = v;
       return MAE_OK;
