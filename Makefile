@@ -220,6 +220,7 @@ check: deps
 	@+$(AGAIN) abi-check
 	@+$(AGAIN) check-warnings
 	@+$(AGAIN) check-hardening
+	@+$(AGAIN) lint TIDY=none
 	@+$(AGAIN) check-docs
 	@+$(AGAIN) check-tool
 	@+$(AGAIN) check-tool SANITIZE=address,undefined
@@ -285,6 +286,25 @@ check-warnings:
 	$(foreach c,$(COMPILERS),$(call warnings,$c,,$(LINT_SRC))\
 	  $(foreach isa,$(ISAS),$(call warnings,$c,$(KERNEL_FLAGS) $(ISA_FLAGS_$(isa)) -DMAE_ISA_NAME=$(isa),$(KERNEL_SRC)))\
 	  $(call warnings,$c,$(KERNEL_FLAGS) $(ISA_FLAGS_portable) -DMAE_ISA_NAME=portable -march=native,$(KERNEL_SRC)))
+# Static analysis, by what is there: cppcheck, seconds; clang-tidy (.clang-tidy
+# says with which checks), minutes: TIDY=none leaves it out.  Of cppcheck not:
+#   autoVariables          a pass over images gets arguments that live as long
+#   invalidPointerCast     one block of memory is laid out for several types
+#   shiftTooManyBitsSigned gcc and clang say what it does
+#   arrayIndexThenCheck    takes a comparison of two numbers for a bound
+#   invalidFunctionArg     log of a sum in which exp(0) is one term
+TIDY ?= clang-tidy
+CPPCHECK_LEFT_OUT := missingIncludeSystem autoVariables invalidPointerCast \
+  shiftTooManyBitsSigned arrayIndexThenCheck invalidFunctionArg
+lint:
+	$(Q)cppcheck -q --std=c11 --enable=warning,portability --inline-suppr \
+	  --error-exitcode=1 $(CPPCHECK_LEFT_OUT:%=--suppress=%) -Iinclude -Isrc \
+	  -DMAE_BLAS_OPENBLAS -DMAE_VEC_BYTES=16 -DMAE_ISA_NAME=portable \
+	  $(filter -D%,$(OPT_CFLAGS)) src
+ifneq ($(TIDY),none)
+	$(Q)printf '%s\n' $(or $(TIDY_SRC),$(filter-out $(KERNEL_SRC),$(wildcard src/*/*.c))) | \
+	  xargs -n1 sh -c '$(TIDY) --quiet "$$1" -- $(LIB_FLAGS) $(MPI_CFLAGS)' sh
+endif
 # The ABI against its description (tests/abi.sh), the headers by themselves,
 # and a program of the first release.  abi-update: for a release.
 FIRST := 0.1.0
@@ -384,7 +404,7 @@ check-study: $B/study
 	$(TEST_ENV) sh tests/study.sh $B
 
 .PHONY: study study-run check-study
-.PHONY: check-hardening check-warnings abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
+.PHONY: lint check-hardening check-warnings abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 .PHONY: fuzz check-fuzz fuzz-run
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin

@@ -31,7 +31,7 @@ void mae_tape_destroy(mae_tape *tape) {
   free(tape);
 }
 
-mae_status mae_tape_fail(mae_tape *tape, mae_status status, const char *format,
+mae_status(mae_tape_fail)(mae_tape *tape, mae_status status, const char *format,
                          ...) {
   va_list args;
   va_start(args, format);

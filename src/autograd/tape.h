@@ -134,6 +134,10 @@ mae_status mae_tape_output(mae_tape *tape, mae_op *op, int32_t ndim,
 /* mae_fail that also marks the tape failed. */
 mae_status mae_tape_fail(mae_tape *tape, mae_status status, const char *format,
                          ...) __attribute__((format(printf, 3, 4)));
+#if defined(__clang_analyzer__) /* as in base/error.h */
+#define mae_tape_fail(tape, status, ...) \
+  (mae_tape_fail((tape), (status), __VA_ARGS__), (status))
+#endif
 /* Shape of an input of the operation being recorded. */
 const mae_tensor *mae_op_shape(const mae_tape *tape, const mae_op *op,
                                int32_t slot);

@@ -6,7 +6,7 @@
 
 static _Thread_local char last_error[512];
 
-mae_status mae_fail(mae_status status, const char *format, ...) {
+mae_status(mae_fail)(mae_status status, const char *format, ...) {
   char text[sizeof last_error]; /* the arguments may hold last_error */
   va_list args;
   va_start(args, format);

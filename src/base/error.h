@@ -10,6 +10,11 @@
 mae_status mae_fail(mae_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+#if defined(__clang_analyzer__)
+/* It does not look into other files, and would follow failures as successes. */
+#define mae_fail(status, ...) (mae_fail((status), __VA_ARGS__), (status))
+#endif
+
 /* Fail with "NAME is NULL" from the calling function. */
 #define MAE_REQUIRE(pointer)                                        \
   do {                                                              \

@@ -479,6 +479,7 @@ static mae_status long_integer(machine *m) {
   MAE_TRY(take_number(m, 1, &length));
   MAE_TRY(take(m, length, &bytes));
   if (length > 8) return push_new(m, MAE_PICKLE_OTHER_NUMBER, 0);
+  /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): take has failed */
   if (length && bytes[length - 1] & 0x80) number = UINT64_MAX;
   for (uint64_t i = length; i-- > 0;) number = number << 8 | bytes[i];
   return push_new(m, MAE_PICKLE_INT, (int64_t)number);
@@ -567,8 +568,9 @@ static mae_status run_opcode(machine *m) {
 /* Peel off what nothing holds, again and again: what is left holds itself. */
 static mae_status check_cycles(const mae_pickle *p) {
   size_t n = (size_t)p->n_values;
-  int32_t *holders = mae_calloc(2 * n, sizeof *holders), *queue = holders + n;
+  int32_t *holders = mae_calloc(2 * n, sizeof *holders);
   if (!holders) return MAE_ERROR_OUT_OF_MEMORY;
+  int32_t *queue = holders + n;
   int32_t done = 0, queued = 0;
   for (size_t i = 0; i < n; i++)
     for (int32_t at = p->values[i].first; at >= 0; at = p->items[at].next)

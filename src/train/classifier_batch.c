@@ -62,7 +62,8 @@ static void fill_targets(const mae_trainer *t, const int32_t *labels,
 static float drop_scale(const mae_trainer *t, int32_t branch, int64_t i) {
   const int32_t depth = t->model->config.depth;
   const double last = t->options.drop_path;
-  const double rate = depth > 1 ? last * (branch / 2) / (depth - 1) : 0;
+  const int32_t block = branch / 2;
+  const double rate = depth > 1 ? last * block / (depth - 1) : 0;
   const uint64_t number = mae_trainer_next_image(t) + (uint64_t)i;
   float u;
   mae_random_uniform(t->options.seed, DROP_PATH_STREAM,

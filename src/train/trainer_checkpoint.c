@@ -52,7 +52,7 @@ static mae_status list_entries(const mae_trainer *t, entries *e) {
   const mae_model *model = t->model;
   group groups[GROUPS];
   int n_groups = groups_of(t, t->gathered > 0, groups);
-  size_t most = (size_t)(n_groups * model->n_params);
+  size_t most = (size_t)n_groups * (size_t)model->n_params;
   e->names = mae_calloc(most, sizeof *e->names);
   e->tensors = mae_calloc(most, sizeof *e->tensors);
   e->list = mae_calloc(most, sizeof *e->list);
