@@ -25,14 +25,6 @@ finetune() {
   mae finetune --data $train --val $val -m pre/model.safetensors --out "$out" \
     $tiny "$@"
 }
-same_file() {
-  checks=$((checks + 1))
-  cmp -s "$1" "$2" && return
-  echo "FAILED, $1 is not $2"
-  exit 1
-}
-# The numbers of a run that do not depend on its speed.
-numbers() { sed 's/, "images_per_second.*//' "$1/metrics.jsonl"; }
 # same_run OUT: it ended as the run `whole`.
 same_run() {
   same_file whole/model.safetensors "$1/model.safetensors"

@@ -142,6 +142,18 @@ static inline mae_config small_config(void) {
   return c;
 }
 
+/* The same tensors in the same order, bit for bit. */
+static inline bool same_weights(const mae_model *a, const mae_model *b) {
+  bool same = mae_model_num_tensors(a) == mae_model_num_tensors(b);
+  for (int32_t i = 0; same && i < mae_model_num_tensors(a); i++) {
+    const mae_tensor *x = mae_model_tensor(a, i), *y = mae_model_tensor(b, i);
+    const size_t bytes = (size_t)mae_tensor_size(x) * sizeof(float);
+    same = mae_tensor_size(x) == mae_tensor_size(y) &&
+           !memcmp(x->data, y->data, bytes);
+  }
+  return same;
+}
+
 static inline mae_model *small_model(uint64_t seed) {
   mae_config c = small_config();
   mae_model *model;

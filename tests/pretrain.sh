@@ -47,14 +47,6 @@ in_background() {
     --out "$out" $tiny "$@" >log 2>&1 &
   tool=$!
 }
-same_file() {
-  checks=$((checks + 1))
-  cmp -s "$1" "$2" && return
-  echo "FAILED, $1 is not $2"
-  exit 1
-}
-# The numbers of a run that do not depend on its speed.
-numbers() { sed 's/, "images_per_second.*//' "$1/metrics.jsonl"; }
 same_run() {
   expect 0 helper weights whole/model.safetensors "$1/model.safetensors" 0 0
   same_file whole/model.safetensors "$1/model.safetensors"

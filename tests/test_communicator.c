@@ -245,15 +245,6 @@ static void end(rank_run *runs) {
   free(runs);
 }
 
-static int same_weights(const mae_model *a, const mae_model *b) {
-  for (int32_t i = 0; i < mae_model_num_tensors(a); i++) {
-    const mae_tensor *x = mae_model_tensor(a, i), *y = mae_model_tensor(b, i);
-    if (memcmp(x->data, y->data, (size_t)mae_tensor_size(x) * sizeof(float)))
-      return 0;
-  }
-  return 1;
-}
-
 static void assert_ranks_equal(const rank_run *runs) {
   const mae_model *ema = mae_trainer_ema_model(runs[0].trainer);
   for (int r = 1; r < runs->s->ranks; r++) {

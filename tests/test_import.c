@@ -68,7 +68,7 @@ static mae_model *open_two(const char *from) {
   return open_with(from, options_of(2));
 }
 
-static int same_weights(const mae_model *a, const mae_model *b) {
+static int same_named_weights(const mae_model *a, const mae_model *b) {
   int same = mae_model_num_tensors(a) == mae_model_num_tensors(b);
   for (int32_t i = 0; same && i < mae_model_num_tensors(a); i++) {
     const mae_tensor *x = mae_model_tensor(a, i);
@@ -395,7 +395,7 @@ START_TEST(other_models) {
   mae_load_options o = options_of(4);
   o.decoder_num_heads = 2;
   mae_model *loaded = open_with(path, o);
-  ck_assert(same_weights(model, loaded));
+  ck_assert(same_named_weights(model, loaded));
   mae_model_destroy(loaded);
   mae_model_destroy(model);
 }
@@ -512,7 +512,7 @@ START_TEST(usual_heads) {
     const mae_config found = config_of(loaded);
     ck_assert_int_eq(found.num_heads, heads[i]);
     ck_assert_int_eq(found.decoder_num_heads, 16);
-    ck_assert(same_weights(model, loaded)); /* and so the odd mlp_ratio */
+    ck_assert(same_named_weights(model, loaded)); /* and so the odd mlp_ratio */
     mae_model_destroy(model);
     mae_model_destroy(loaded);
   }
@@ -532,7 +532,7 @@ START_TEST(unround_ratio) {
   mae_load_options o = options_of(4);
   o.decoder_num_heads = 2;
   loaded = open_with(path, o);
-  ck_assert(same_weights(model, loaded));
+  ck_assert(same_named_weights(model, loaded));
   mae_model_destroy(model);
   mae_model_destroy(loaded);
 }
@@ -556,7 +556,7 @@ START_TEST(overrides) {
   ck_assert_int_eq(c.image_width, 32);
   ck_assert_int_eq(mae_model_find(model, "pos_embed")->shape[1], 1 + 5 * 8);
   ASSERT_OK(mae_model_resize(small, 20, 32));
-  ck_assert(same_weights(small, model));
+  ck_assert(same_named_weights(small, model));
   mae_model_destroy(model);
   mae_model_destroy(small);
 }
@@ -570,7 +570,7 @@ START_TEST(trainer_checkpoints) {
   ASSERT_OK(mae_trainer_create(context, model, NULL, &trainer));
   ASSERT_OK(mae_trainer_save(trainer, path));
   ASSERT_OK(mae_model_import(path, NULL, &loaded, &r));
-  ck_assert(same_weights(model, loaded));
+  ck_assert(same_named_weights(model, loaded));
   ck_assert_int_eq(mae_load_report_count(r, MAE_LOAD_EXTRA), 0);
   mae_load_report_destroy(r);
   mae_trainer_destroy(trainer);
@@ -715,7 +715,7 @@ START_TEST(folder_with_bin) {
   mae_model *a = open_with(folder, options_of(0));
   mae_model *b = open_with(DATA "hf_mae", options_of(0));
   const mae_config c = config_of(a), d = config_of(b);
-  ck_assert(same_weights(a, b));
+  ck_assert(same_named_weights(a, b));
   ck_assert(mae_config_same(&c, &d));
   mae_model_destroy(a);
   mae_model_destroy(b);
@@ -748,18 +748,18 @@ START_TEST(mapped_file) {
   o.map = 1;
   ASSERT_OK(mae_model_import(path, &o, &mapped, &r));
   ck_assert_int_eq(mae_load_report_mapped_bytes(r), weight_bytes(mapped));
-  ck_assert(same_weights(read, mapped));
+  ck_assert(same_named_weights(read, mapped));
   /* What is written stays with the model. */
   mae_model_find(mapped, "norm.weight")->data[0] = 77;
   ck_assert_uint_eq(slurp(path, &after), n);
   ck_assert_mem_eq(bytes, after, n);
   mae_model *again = open_with(path, o);
-  ck_assert(same_weights(read, again));
+  ck_assert(same_named_weights(read, again));
   /* The file may be replaced and removed. */
   ASSERT_OK(mae_model_save(mapped, path));
-  ck_assert(same_weights(read, again));
+  ck_assert(same_named_weights(read, again));
   ck_assert_int_eq(remove(path), 0);
-  ck_assert(same_weights(read, again));
+  ck_assert(same_named_weights(read, again));
   ck_assert_float_eq(mae_model_find(mapped, "norm.weight")->data[0], 77);
   mae_load_report_destroy(r);
   mae_model_destroy(read);
@@ -777,7 +777,7 @@ START_TEST(mapped_hugging_face) {
   mae_load_report *r;
   o.map = 1;
   ASSERT_OK(mae_model_import(DATA "hf_mae", &o, &mapped, &r));
-  ck_assert(same_weights(read, mapped));
+  ck_assert(same_named_weights(read, mapped));
   int64_t joined = 0;
   for (int32_t i = 0; i < mae_model_num_tensors(mapped); i++)
     if (strstr(mae_model_tensor_name(mapped, i), "attn.qkv"))
@@ -806,12 +806,12 @@ START_TEST(mapped_training) {
     ASSERT_OK(mae_trainer_step(trainer, images, NULL, NULL));
     mae_trainer_destroy(trainer);
   }
-  ck_assert(same_weights(models[0], models[1]));
-  ck_assert(!same_weights(models[0], saved));
+  ck_assert(same_named_weights(models[0], models[1]));
+  ck_assert(!same_named_weights(models[0], saved));
   mae_model_destroy(models[0]);
   mae_model_destroy(models[1]);
   models[0] = open_with(path, options_of(0));
-  ck_assert(same_weights(models[0], saved)); /* the file is as it was */
+  ck_assert(same_named_weights(models[0], saved)); /* the file is as it was */
   mae_model_destroy(models[0]);
   mae_model_destroy(saved);
   free(images);
@@ -838,7 +838,7 @@ START_TEST(misaligned_file) {
   o.map = 1;
   ASSERT_OK(mae_model_import(path, &o, &mapped, &r));
   ck_assert_int_eq(mae_load_report_mapped_bytes(r), 0);
-  ck_assert(same_weights(read, mapped));
+  ck_assert(same_named_weights(read, mapped));
   mae_load_report_destroy(r);
   mae_model_destroy(read);
   mae_model_destroy(mapped);
@@ -939,7 +939,7 @@ START_TEST(export_round_trip) {
           MAE_DTYPE_F32, path));
     mae_load_report *r;
     ASSERT_OK(mae_model_import(path, NULL, &again, &r));
-    ck_assert(same_weights(model, again));
+    ck_assert(same_named_weights(model, again));
     const mae_config d = config_of(again);
     ck_assert(mae_config_same(&c, &d));
     ck_assert_int_eq(mae_load_report_layout(r),
@@ -968,7 +968,7 @@ START_TEST(export_config) {
   ASSERT_OK(mae_model_load(folder, &again));
   const mae_config c = config_of(model), d = config_of(again);
   ck_assert(mae_config_same(&c, &d));
-  ck_assert(same_weights(model, again));
+  ck_assert(same_named_weights(model, again));
   mae_model_destroy(model);
   mae_model_destroy(again);
   free(bytes);
@@ -1018,7 +1018,7 @@ START_TEST(export_encoders) {
     ASSERT_OK(
         mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F32, path));
     ASSERT_OK(mae_model_load(path, &again));
-    ck_assert(same_weights(model, again));
+    ck_assert(same_named_weights(model, again));
     mae_model_destroy(again);
     snprintf(path, sizeof path, "%s/%s", folder, names[i]);
     mae_status status =
@@ -1026,7 +1026,7 @@ START_TEST(export_encoders) {
     if (i == 0) {
       ck_assert_int_eq(status, MAE_OK);
       again = open_with(path, options_of(0));
-      ck_assert(same_weights(model, again));
+      ck_assert(same_named_weights(model, again));
       mae_model_destroy(again);
     } else { /* a head, global pooling */
       ck_assert_int_eq(status, MAE_ERROR_UNSUPPORTED);
@@ -1053,7 +1053,7 @@ START_TEST(export_f16) {
     }
     ASSERT_OK(mae_model_export(again, layout, MAE_DTYPE_F16, path));
     ASSERT_OK(mae_model_load(path, &third)); /* halves stay what they are */
-    ck_assert(same_weights(again, third));
+    ck_assert(same_named_weights(again, third));
     mae_model_destroy(again);
     mae_model_destroy(third);
   }
@@ -1105,7 +1105,7 @@ START_TEST(export_to_full_disk) {
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
   ck_assert_int_eq(status, MAE_ERROR_NO_SPACE);
   ASSERT_OK(mae_model_load(folder, &again));
-  ck_assert(same_weights(a, again));
+  ck_assert(same_named_weights(a, again));
   mae_model_destroy(a);
   mae_model_destroy(b);
   mae_model_destroy(again);

@@ -150,15 +150,6 @@ START_TEST(initialisation) {
 }
 END_TEST
 
-static int same_weights(const mae_model *a, const mae_model *b) {
-  int same = mae_model_num_tensors(a) == mae_model_num_tensors(b);
-  for (int32_t i = 0; same && i < mae_model_num_tensors(a); i++) {
-    const mae_tensor *x = mae_model_tensor(a, i), *y = mae_model_tensor(b, i);
-    same = !memcmp(x->data, y->data, (size_t)mae_tensor_size(x) * sizeof(float));
-  }
-  return same;
-}
-
 START_TEST(seeds) {
   mae_model *a = small_model(1), *b = small_model(1), *c = small_model(2);
   ck_assert(same_weights(a, b));

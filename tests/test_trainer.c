@@ -52,14 +52,8 @@ static void steps(run *r, int from, int to) {
   }
 }
 
-static int same(const run *a, const run *b) {
-  for (int32_t i = 0; i < mae_model_num_tensors(a->model); i++) {
-    const mae_tensor *x = mae_model_tensor(a->model, i);
-    const mae_tensor *y = mae_model_tensor(b->model, i);
-    if (memcmp(x->data, y->data, (size_t)mae_tensor_size(x) * sizeof(float)))
-      return 0;
-  }
-  return 1;
+static bool same(const run *a, const run *b) {
+  return same_weights(a->model, b->model);
 }
 
 START_TEST(loss_falls) {

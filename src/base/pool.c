@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "base/fork.h"
 #include "base/memory.h"
+#include "base/thread.h"
 
 /* Jobs follow each other within microseconds, so a thread looks for the next
  * one a while before it sleeps. */
@@ -157,27 +157,13 @@ static mae_status start_helper(mae_pool *pool, int32_t worker) {
   helper_start *start = mae_calloc(1, sizeof *start);
   if (!start) return MAE_ERROR_OUT_OF_MEMORY;
   *start = (helper_start){pool, worker};
-  int error = pthread_create(&pool->helpers[worker - 1], NULL, helper_main,
-                             start);
-  if (error) {
+  if (mae_thread_start(&pool->helpers[worker - 1], helper_main, start)) {
     free(start);
     return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "cannot start thread %d of %d",
                     worker + 1, pool->threads);
   }
   pool->started++;
   return MAE_OK;
-}
-
-/* Signals are for the application's own threads. */
-static mae_status start_helpers(mae_pool *pool) {
-  sigset_t all, before;
-  mae_status status = MAE_OK;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (int32_t i = 1; i < pool->threads && status == MAE_OK; i++)
-    status = start_helper(pool, i);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return status;
 }
 
 mae_status mae_pool_create(int32_t threads, mae_pool **out) {
@@ -192,7 +178,8 @@ mae_status mae_pool_create(int32_t threads, mae_pool **out) {
   mae_status status = MAE_OK;
   pool->helpers = mae_calloc((size_t)threads, sizeof *pool->helpers);
   if (!pool->helpers) status = MAE_ERROR_OUT_OF_MEMORY;
-  if (status == MAE_OK) status = start_helpers(pool);
+  for (int32_t i = 1; i < threads && status == MAE_OK; i++)
+    status = start_helper(pool, i);
   if (status != MAE_OK) {
     mae_pool_destroy(pool);
     return status;

@@ -28,6 +28,10 @@ mae_status mae_dataset_compressed(const char *path) {
                   path);
 }
 
+int mae_by_name(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 bool mae_name_ends(const char *name, const char *const *endings) {
   const size_t length = strlen(name);
   for (; *endings; endings++) {

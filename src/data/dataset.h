@@ -43,6 +43,9 @@ mae_status mae_dataset_add(mae_dataset *dataset, char *name);
 /* Datasets whose names are paths of files. */
 extern const mae_dataset_class mae_dataset_files, mae_dataset_folders;
 
+/* The order of names by their bytes, for qsort and bsearch. */
+int mae_by_name(const void *a, const void *b);
+
 /* Does the name end in one of these endings (NULL at the end of the list),
  * in upper or lower case? */
 bool mae_name_ends(const char *name, const char *const *endings);

@@ -67,12 +67,8 @@ static mae_status walk(search *s, const char *path) {
   return status;
 }
 
-static int by_bytes(const void *a, const void *b) {
-  return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static void sort(mae_dataset *d) {
-  if (d->count) qsort(d->names, (size_t)d->count, sizeof *d->names, by_bytes);
+  if (d->count) qsort(d->names, (size_t)d->count, sizeof *d->names, mae_by_name);
 }
 
 static void forget(mae_dataset *d) {

@@ -44,10 +44,6 @@ static mae_status go_through(const mae_dataset *d, size_t root,
   return MAE_OK;
 }
 
-static int by_bytes(const void *a, const void *b) {
-  return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* "a-b/" comes before "a/", but class a before class a-b. */
 static mae_status sort_classes(const mae_dataset *d, mae_labels *labels) {
   const size_t n = (size_t)labels->num_classes;
@@ -55,9 +51,9 @@ static mae_status sort_classes(const mae_dataset *d, mae_labels *labels) {
   char **rows = mae_calloc(n, sizeof *rows), **names = labels->names;
   if (number && rows) {
     memcpy(rows, names, n * sizeof *rows);
-    qsort(names, n, sizeof *names, by_bytes);
+    qsort(names, n, sizeof *names, mae_by_name);
     for (size_t i = 0; i < n; i++) {
-      char **found = bsearch(&rows[i], names, n, sizeof *names, by_bytes);
+      char **found = bsearch(&rows[i], names, n, sizeof *names, mae_by_name);
       number[i] = (int32_t)(found - names);
     }
     for (int64_t i = 0; i < d->count; i++)

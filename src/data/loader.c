@@ -4,7 +4,6 @@
  * out in order, so the batch that is wanted next is always being worked on;
  * a thread waits when all slots hold batches nobody has taken yet. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/pool.h"
+#include "base/thread.h"
 #include "data/augment.h"
 #include "data/augmenter.h"
 #include "data/dataset.h"
@@ -284,20 +284,15 @@ static void *worker_main(void *arg) {
   return NULL;
 }
 
-/* Signals are for the application's own threads. */
 static mae_status start_workers(mae_loader *l) {
-  sigset_t all, before;
   if (l->started == l->n_workers) return MAE_OK;
   l->forks = mae_fork_count();
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = 0;
   while (l->started < l->n_workers && !error) {
     worker *w = &l->workers[l->started];
-    error = pthread_create(&w->thread, NULL, worker_main, w);
+    error = mae_thread_start(&w->thread, worker_main, w);
     if (!error) l->started++;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (l->started) return MAE_OK; /* fewer are slower, no more */
   return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "cannot start a thread");
 }

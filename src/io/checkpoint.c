@@ -80,11 +80,7 @@ static mae_status read_real(const mae_safetensors *file, const char *key,
   const char *text = mae_safetensors_metadata(file, key);
   if (!text)
     return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"", key);
-  char *end = NULL;
-  const mae_c_locale locale = mae_c_locale_enter();
-  *value = strtod(text, &end);
-  mae_c_locale_leave(locale);
-  if (end == text || *end)
+  if (!mae_c_locale_read(text, value))
     return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"",
                     key, text);
   return MAE_OK;

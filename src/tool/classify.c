@@ -7,13 +7,6 @@
 #include "base/memory.h"
 #include "tool/say.h"
 
-int classify_names(const mae_model *model, const char *path,
-                   class_names *names) {
-  if (class_names_of_model(model, names) != MAE_OK) return fail_library();
-  if (names->count) return TOOL_OK;
-  return fail("%s is no classifier: mae finetune and mae probe make one", path);
-}
-
 int classify_run(passes *p, mae_session_options *options) {
   options->features = MAE_FEATURES_LOGITS;
   p->options = options;

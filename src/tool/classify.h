@@ -2,14 +2,9 @@
 #ifndef MAE_TOOL_CLASSIFY_H
 #define MAE_TOOL_CLASSIFY_H
 
-#include "tool/class_names.h"
 #include "tool/passes.h"
 
 /* Statuses are the tool's; what is wrong is said. */
-
-/* Its classes; a message when the model is no classifier.  Free the names. */
-int classify_names(const mae_model *model, const char *path,
-                   class_names *names);
 
 /* Passes that make logits: context, model and options are set, options but for
  * the kind of output; the session is made, and destroyed again. */

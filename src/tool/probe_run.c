@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "tool/cached_features.h"
+#include "tool/class_names.h"
 #include "tool/classify.h"
 #include "tool/interrupt.h"
 #include "tool/probe.h"

@@ -2,22 +2,13 @@
 
 #include <string.h>
 
+#include "train/labelled_rows.h"
 #include "train/mix.h"
 
 /* Streams of the trainer's seed: masks have 0, mixing has one of its own. */
 enum { DROP_PATH_STREAM = 0x64726f70 };
 
 /* -------------------------------------------------------------- checks --- */
-
-static mae_status check_labels(const int32_t *labels, int64_t n,
-                               int32_t classes) {
-  for (int64_t i = 0; i < n; i++)
-    if (labels[i] < 0 || labels[i] >= classes)
-      return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
-                      "label %lld is %d; the model has %d classes",
-                      (long long)i, labels[i], classes);
-  return MAE_OK;
-}
 
 static mae_status check_targets(const float *targets, int64_t n,
                                 int32_t classes) {
@@ -38,7 +29,7 @@ mae_status mae_classifier_batch_check(const mae_trainer *t,
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "either labels or targets must be given, %s",
                     labels ? "not both" : "neither was");
-  return labels ? check_labels(labels, t->graph.batch, classes)
+  return labels ? mae_rows_check_labels(labels, t->graph.batch, classes)
                 : check_targets(targets, t->graph.batch, classes);
 }
 

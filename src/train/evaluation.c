@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "train/labelled_rows.h"
 
 enum { MOST_CLASSES = 32768, TOP = 5 };
 
@@ -45,12 +46,7 @@ static int32_t largest(const float *x, int32_t n) {
   return best;
 }
 
-static mae_status check_row(const float *x, int32_t n, int32_t label,
-                            int64_t row) {
-  if (label < 0 || label >= n)
-    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
-                    "label %lld is %d, not 0 to %d", (long long)row, label,
-                    n - 1);
+static mae_status check_row(const float *x, int32_t n, int64_t row) {
   for (int32_t i = 0; i < n; i++)
     if (isnan(x[i]))
       return mae_fail(MAE_ERROR_NON_FINITE, "logit %d of row %lld is NaN", i,
@@ -96,8 +92,9 @@ mae_status mae_evaluation_add(mae_evaluation *evaluation, const float *logits,
   MAE_REQUIRE(logits);
   MAE_REQUIRE(labels);
   const int32_t classes = evaluation->classes;
+  MAE_TRY(mae_rows_check_labels(labels, n, classes));
   for (int64_t i = 0; i < n; i++)
-    MAE_TRY(check_row(logits + i * classes, classes, labels[i], i));
+    MAE_TRY(check_row(logits + i * classes, classes, i));
   for (int64_t i = 0; i < n; i++)
     add_row(evaluation, logits + i * classes, labels[i]);
   return MAE_OK;

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/c_locale.h"
 
@@ -39,15 +38,11 @@ void mae_fit_state_write(const mae_fit_state *s, mae_fit_texts *t) {
 static mae_status read_real(const mae_safetensors *file, const char *key,
                             double *value) {
   const char *text = mae_safetensors_metadata(file, key);
-  char *end;
-  if (text && *text && !isspace((unsigned char)*text)) {
-    const mae_c_locale locale = mae_c_locale_enter();
-    const double v = strtod(text, &end);
-    mae_c_locale_leave(locale);
-    if (!*end && isfinite(v)) {
-      *value = v;
-      return MAE_OK;
-    }
+  double v;
+  if (text && !isspace((unsigned char)*text) && mae_c_locale_read(text, &v) &&
+      isfinite(v)) {
+    *value = v;
+    return MAE_OK;
   }
   return mae_fail(MAE_ERROR_FORMAT, "metadata: %s is missing or no number",
                   key);

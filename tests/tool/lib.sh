@@ -64,3 +64,14 @@ lines() {
   cat "$file"
   exit 1
 }
+
+# same_file FILE FILE
+same_file() {
+  checks=$((checks + 1))
+  cmp -s "$1" "$2" && return
+  echo "FAILED, $1 is not $2"
+  exit 1
+}
+
+# The numbers of a run that do not depend on its speed.
+numbers() { sed 's/, "images_per_second.*//' "$1/metrics.jsonl"; }
