@@ -11,7 +11,8 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       mae_op_in(tape, op, BIAS),
       op->n_in > RESIDUAL ? mae_op_in(tape, op, RESIDUAL) : NULL,
-      mae_op_saved(tape, op, 0), mae_op_out(tape, op));
+      mae_op_saved(tape, op, 0), mae_op_out(tape, op),
+      mae_op_scratch(tape, op));
   return MAE_OK;
 }
 
@@ -25,7 +26,8 @@ static void backward(mae_tape *tape, mae_op *op) {
   c->kernels->linear_backward(
       c->pool, op->size[ROWS], op->size[IN], op->size[OUT], op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
-      mae_op_saved(tape, op, 0), dy, dx, add_x, dw, add_w, db, add_b);
+      mae_op_saved(tape, op, 0), dy, dx, add_x, dw, add_w, db, add_b,
+      mae_op_scratch(tape, op));
   if (op->n_in <= RESIDUAL) return;
   float *dr = mae_op_dx(tape, op, RESIDUAL, &add_r);
   if (dr)
@@ -51,6 +53,11 @@ static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL,
     .products = products};
+
+static size_t scratch_bytes(const mae_tape *tape, int64_t floats) {
+  return (size_t)(mae_pool_threads(tape->context->pool) * floats) *
+         sizeof(float);
+}
 
 static mae_status record(mae_tape *tape, const mae_op_class *class,
                          const mae_var *in, int32_t n_in,
@@ -90,6 +97,12 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->size[IN] = n_in_features;
   op->size[OUT] = n_out;
   op->flag = activation == MAE_ACTIVATION_GELU;
+  const mae_kernels *kernels = tape->context->kernels;
+  op->forward_scratch =
+      scratch_bytes(tape, kernels->linear_scratch(op->size[IN], n_out));
+  op->backward_scratch = scratch_bytes(
+      tape, kernels->linear_backward_scratch(op->size[ROWS], op->size[IN],
+                                             n_out));
   if (op->flag)
     op->saved_bytes[0] = (size_t)mae_tensor_size(&y) * sizeof(float);
   return mae_tape_output(tape, op, y.ndim, y.shape, out);

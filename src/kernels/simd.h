@@ -30,7 +30,8 @@ static inline vf vf_load(const float *p) {
 
 static inline void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
-static inline vf vf_set(float x) { return (vf){0} + x; }
+/* x - 0 is x whatever x is, which x + 0 is not, so that this is no sum. */
+static inline vf vf_set(float x) { return x - (vf){0}; }
 
 /* The first n lanes, zeros after. */
 static inline vf vf_load_part(const float *p, int64_t n) {
@@ -164,6 +165,14 @@ static inline void sum_rows(float *y, const float *x, int64_t rows,
     for (int64_t i = 0; i < rows; i++)
       sum += LOAD(x + i * stride + j, lanes);
     STORE_ADD(y + j, sum, lanes, add);
+  });
+}
+
+/* y = x Phi(x) of a row, the activation. */
+static inline void gelu_row(float *y, const float *x, int64_t n) {
+  FOR_VECTORS(i, lanes, n, {
+    vf v = LOAD(x + i, lanes), density;
+    STORE(y + i, v * vf_normal(v, &density), lanes);
   });
 }
 

@@ -1,0 +1,376 @@
+/* c = a b: where our own kernel is faster than CBLAS, by that.
+ *
+ * Threads take rectangles of c.  In one, b goes to scratch block by block,
+ * small enough for the second level of cache, in panels as wide as the
+ * registers hold; a's rows pass by, and each tile of sums stays in registers
+ * for DEPTH terms.  What follows the product is done while the tile is in the
+ * first level of cache. */
+#include "kernels/product.h"
+
+#include "kernels/blas.h"
+
+/* With 512-bit vectors the tile is 8 x 3 registers of 32. */
+enum {
+  OWN = MAE_VEC_BYTES == 64,
+  TILE_ROWS = OWN ? 8 : 4,
+  TILE_VECTORS = 3,
+  TILE_COLUMNS = TILE_VECTORS * LANES,
+  DEPTH = 384,           /* terms at a time */
+  COLUMNS = 768,         /* of b in scratch */
+  ROWS = 12 * TILE_ROWS, /* of a in scratch, where they are there */
+  AHEAD = 32,            /* rows that copies fetch before they need them */
+};
+
+/* The parts of n, in multiples of `unit`, no larger than `most`. */
+static int64_t part_size(int64_t n, int64_t most, int64_t unit) {
+  const int64_t parts = (n + most - 1) / most;
+  const int64_t size = (n + parts - 1) / parts;
+  return (size + unit - 1) / unit * unit;
+}
+
+/* Are a's rows brought together, where its columns are the rows in memory? */
+static bool packs_a(const product *p) { return p->a_step != 1 || p->sums; }
+
+static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+int64_t KERNEL(product_scratch)(int64_t n, int64_t k) {
+  if (!OWN) return 0;
+  const int64_t columns = (min_of(n, COLUMNS) + LANES - 1) / LANES * LANES;
+  return (columns + ROWS) * min_of(k, DEPTH);
+}
+
+/* ------------------------------------------------------------- packing --- */
+
+#if MAE_VEC_BYTES == 64
+#include <immintrin.h>
+
+/* Rows become columns: blocks of 1, 2, 4 and 8 off the diagonal change
+ * places. */
+static inline void transpose(vf v[LANES]) {
+  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 4
+  for (int size = 1; size < LANES; size *= 2) {
+    const vi upper = (lane & size) != 0;
+    const vi first = ((lane + (LANES - size)) & upper) | (lane & ~upper);
+    const vi second = lane + size + ((LANES - size) & upper);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+      if (i & size) continue;
+      const __m512 a = (__m512)v[i], b = (__m512)v[i + size];
+      v[i] = (vf)_mm512_permutex2var_ps(a, (__m512i)first, b);
+      v[i + size] = (vf)_mm512_permutex2var_ps(a, (__m512i)second, b);
+    }
+  }
+}
+#else
+static inline void transpose(vf v[LANES]) {
+  for (int i = 0; i < LANES; i++)
+    for (int j = 0; j < i; j++) {
+      const float x = v[i][j];
+      v[i][j] = v[j][i];
+      v[j][i] = x;
+    }
+}
+#endif
+
+/* Processors foresee steps within a page of memory only. */
+static inline void fetch(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)
+    __builtin_prefetch(x + i);
+}
+
+/* `columns` columns of b as rows of a panel, each `pitch` >= columns after the
+ * last; those that are not there are 0. */
+static void copy_rows(float *to, int64_t pitch, const float *b, int64_t b_step,
+                      int64_t k, int64_t columns) {
+  if (columns == TILE_COLUMNS && pitch == TILE_COLUMNS)
+    for (int64_t p = 0; p < k; p++) {
+      fetch(b + (p + AHEAD) * b_step, TILE_COLUMNS);
+      memcpy(to + p * TILE_COLUMNS, b + p * b_step, TILE_COLUMNS * sizeof *b);
+    }
+  else
+    for (int64_t p = 0; p < k; p++) {
+      copy_row(to + p * pitch, b + p * b_step, columns);
+      zero_row(to + p * pitch + columns, pitch - columns);
+    }
+}
+
+/* The same, where the columns are rows in memory. */
+static void copy_columns(float *to, int64_t pitch, const float *b,
+                         int64_t b_col, int64_t k, int64_t columns) {
+  for (int64_t first = 0; first < pitch; first += LANES)
+    for (int64_t p = 0; p < k; p += LANES) {
+      const int64_t steps = min_of(LANES, k - p);
+      vf v[LANES];
+      for (int64_t i = 0; i < LANES; i++)
+        v[i] = first + i < columns ? LOAD(b + (first + i) * b_col + p, steps)
+                                   : (vf){0};
+      transpose(v);
+      for (int64_t i = 0; i < steps; i++)
+        vf_store(to + (p + i) * pitch + first, v[i]);
+    }
+}
+
+/* Vectors of the next panel of `columns`.  One of a single vector is slow, so
+ * it is not left over. */
+static int64_t panel_vectors(int64_t columns) {
+  const int64_t vectors = (columns + LANES - 1) / LANES;
+  if (vectors == TILE_VECTORS + 1) return 2;
+  return min_of(vectors, TILE_VECTORS);
+}
+
+static void pack_b(float *to, const product *p, int64_t k, int64_t n,
+                   const float *b) {
+  for (int64_t j = 0; j < n;) {
+    const int64_t pitch = panel_vectors(n - j) * LANES;
+    const int64_t columns = min_of(pitch, n - j);
+    if (p->b_col == 1)
+      copy_rows(to, pitch, b + j, p->b_step, k, columns);
+    else
+      copy_columns(to, pitch, b + j * p->b_col, p->b_col, k, columns);
+    to += pitch * k;
+    j += pitch;
+  }
+}
+
+/* ---------------------------------------------------------------- tile --- */
+
+/* The rows of a that one tile reads. */
+typedef struct tile_rows {
+  const float *row[TILE_ROWS];
+  int64_t count;
+} tile_rows;
+
+/* sums [TILE_ROWS, vectors * LANES] = the product of k terms, `step` apart in
+ * a's rows.  Meanwhile the rows of c, where the sums go next, are fetched one
+ * by one. */
+static inline __attribute__((always_inline)) void sum_tile(
+    int64_t k, const tile_rows *a, const int step, const float *b,
+    const int vectors, const float *c, int64_t ldc, float *sums) {
+  const float *row[TILE_ROWS];
+  vf sum[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 8
+  for (int i = 0; i < TILE_ROWS; i++) {
+    row[i] = a->row[i];
+#pragma GCC unroll 3
+    for (int j = 0; j < vectors; j++) sum[i][j] = (vf){0};
+  }
+  int64_t p = 0;
+  for (int64_t part = 1; part <= TILE_ROWS; part++, c += ldc) {
+    fetch(c, vectors * LANES);
+    for (; p < k * part / TILE_ROWS; p++) {
+      vf column[TILE_VECTORS];
+#pragma GCC unroll 3
+      for (int j = 0; j < vectors; j++) column[j] = vf_load(b + j * LANES);
+#pragma GCC unroll 8
+      for (int i = 0; i < TILE_ROWS; i++) {
+        const vf x = vf_set(row[i][p * step]);
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) sum[i][j] += x * column[j];
+      }
+      b += vectors * LANES;
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < TILE_ROWS; i++)
+#pragma GCC unroll 3
+    for (int j = 0; j < vectors; j++)
+      vf_store(sums + (i * vectors + j) * LANES, sum[i][j]);
+}
+
+typedef void sum_function(int64_t k, const tile_rows *a, const float *b,
+                          const float *c, int64_t ldc, float *sums);
+
+/* Indexed by whether a is packed, and by vectors less one. */
+#define SUM(name, step, vectors)                                  \
+  static void name(int64_t k, const tile_rows *a, const float *b, \
+                   const float *c, int64_t ldc, float *sums) {    \
+    sum_tile(k, a, step, b, vectors, c, ldc, sums);               \
+  }
+SUM(sum_1, 1, 1)
+SUM(sum_2, 1, 2)
+SUM(sum_3, 1, 3)
+SUM(sum_packed_1, TILE_ROWS, 1)
+SUM(sum_packed_2, TILE_ROWS, 2)
+SUM(sum_packed_3, TILE_ROWS, 3)
+static sum_function *const sum_functions[2][TILE_VECTORS] = {
+    {sum_1, sum_2, sum_3}, {sum_packed_1, sum_packed_2, sum_packed_3}};
+
+/* `rows` columns of a, tile by tile. */
+static void pack_a(float *to, const float *a, int64_t a_step, int64_t k,
+                   int64_t rows) {
+  for (int64_t s = 0; s < k; s++) {
+    fetch(a + (s + AHEAD) * a_step, rows);
+    int64_t i = 0;
+    for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
+      memcpy(to + i * k + s * TILE_ROWS, a + s * a_step + i,
+             TILE_ROWS * sizeof *a);
+    copy_row(to + i * k + s * TILE_ROWS, a + s * a_step + i, rows - i);
+  }
+}
+
+/* [rows] (+)= the sums of a packed tile's rows. */
+static void sum_packed(float *sums, const float *packed, int64_t k,
+                       int64_t rows, bool add) {
+  enum { CHAINS = 8 }; /* an addition takes as long as several others */
+  float chain[CHAINS * TILE_ROWS] = {0};
+  int64_t s = 0;
+  for (; s + CHAINS <= k; s += CHAINS, packed += CHAINS * TILE_ROWS)
+    for (int i = 0; i < CHAINS * TILE_ROWS; i++) chain[i] += packed[i];
+  for (int i = TILE_ROWS; i < CHAINS * TILE_ROWS; i++)
+    chain[i % TILE_ROWS] += chain[i];
+  for (; s < k; s++, packed += TILE_ROWS)
+    for (int i = 0; i < TILE_ROWS; i++) chain[i] += packed[i];
+  for (int64_t i = 0; i < rows; i++)
+    sums[i] = add ? sums[i] + chain[i] : chain[i];
+}
+
+/* Beyond the last row it stands again. */
+static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
+  tile_rows tile = {.count = min_of(TILE_ROWS, rows)};
+  for (int i = 0; i < TILE_ROWS; i++)
+    tile.row[i] = a + min_of(i, tile.count - 1) * a_row;
+  return tile;
+}
+
+/* A row of sums to where it belongs.  begins and ends: are these the first
+ * terms, the last? */
+static void finish_row(const product *p, int64_t i, int64_t j, int64_t columns,
+                       const float *sums, bool begins, bool ends) {
+  float *c = p->c + i * p->ldc + j;
+  const bool add = p->add || !begins;
+  const float *bias = begins && p->bias ? p->bias + j : NULL;
+  const float *residual =
+      begins && p->residual ? p->residual + i * p->ldc + j : NULL;
+  FOR_VECTORS(v, lanes, columns, {
+    vf sum = vf_load(sums + v);
+    if (add) sum += LOAD(c + v, lanes);
+    if (bias) sum += LOAD(bias + v, lanes);
+    if (residual) sum += LOAD(residual + v, lanes);
+    STORE(c + v, sum, lanes);
+  });
+  if (ends && p->y) gelu_row(p->y + i * p->ldc + j, c, columns);
+}
+
+/* ----------------------------------------------------------- rectangle --- */
+
+/* Terms begin ... begin + k - 1 of columns first ... first + n - 1. */
+typedef struct block {
+  int64_t first, n, begin, k;
+} block;
+
+/* Rows i and on of c, as many as a tile has. */
+static void multiply_rows(const product *p, const block *t, int64_t i,
+                          const tile_rows *a, const float *b) {
+  _Alignas(MAE_VEC_BYTES) float sums[TILE_ROWS * TILE_COLUMNS];
+  const bool begins = t->begin == 0, ends = t->begin + t->k == p->k;
+  for (int64_t j = 0; j < t->n;) {
+    const int64_t vectors = panel_vectors(t->n - j), width = vectors * LANES;
+    const int64_t columns = min_of(width, t->n - j);
+    sum_functions[packs_a(p)][vectors - 1](
+        t->k, a, b, p->c + i * p->ldc + t->first + j, p->ldc, sums);
+    for (int64_t row = 0; row < a->count; row++)
+      finish_row(p, i + row, t->first + j, columns, sums + row * width, begins,
+                 ends);
+    b += width * t->k;
+    j += width;
+  }
+}
+
+static void multiply_block(const product *p, const block *t, float *scratch) {
+  float *packed_a = scratch, *packed_b = scratch + ROWS * t->k;
+  pack_b(packed_b, p, t->k, t->n,
+         p->b + t->begin * p->b_step + t->first * p->b_col);
+  const float *a = p->a + t->begin * p->a_step;
+  for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
+    tile_rows rows;
+    if (packs_a(p)) {
+      if (i % ROWS == 0)
+        pack_a(packed_a, a + i * p->a_row, p->a_step, t->k,
+               min_of(ROWS, p->m - i));
+      const float *tile = packed_a + i % ROWS * t->k;
+      rows = rows_at(tile, 1, p->m - i);
+      if (p->sums && t->first == 0)
+        sum_packed(p->sums + i, tile, t->k, rows.count,
+                   p->add_sums || t->begin > 0);
+    } else {
+      rows = rows_at(a + i * p->a_row, p->a_row, p->m - i);
+    }
+    multiply_rows(p, t, i, &rows, packed_b);
+  }
+}
+
+static void multiply(const product *p, float *scratch) {
+  const int64_t width = part_size(p->n, COLUMNS, LANES);
+  const int64_t depth = part_size(p->k, DEPTH, 1);
+  for (int64_t j = 0; j < p->n; j += width)
+    for (int64_t s = 0; s < p->k; s += depth)
+      multiply_block(p, &(block){j, min_of(width, p->n - j), s,
+                                 min_of(depth, p->k - s)}, scratch);
+}
+
+static void multiply_by_blas(const product *p) {
+  const bool begun = p->bias || p->residual;
+  for (int64_t i = 0; i < p->m && begun; i++) {
+    float *c = p->c + i * p->ldc;
+    if (p->bias) add_row(c, p->bias, p->n, p->add);
+    if (p->residual)
+      add_row(c, p->residual + i * p->ldc, p->n, p->add || p->bias);
+  }
+  const bool a_across = p->a_step != 1, b_across = p->b_col != 1;
+  mae_sgemm(a_across, b_across, p->m, p->n, p->k, 1, p->a,
+            a_across ? p->a_step : p->a_row, p->b,
+            b_across ? p->b_col : p->b_step, begun || p->add, p->c, p->ldc);
+  if (p->sums) sum_rows(p->sums, p->a, p->k, p->a_step, p->m, p->add_sums);
+  for (int64_t i = 0; i < p->m && p->y; i++)
+    gelu_row(p->y + i * p->ldc, p->c + i * p->ldc, p->n);
+}
+
+/* ------------------------------------------------------------- threads --- */
+
+/* A product worth sharing out has this many multiply-adds per thread. */
+enum { WORTHWHILE = 1 << 16 };
+
+typedef struct grid {
+  const product *whole;
+  int64_t across, height, width; /* rectangles beside each other; each's size */
+  float *scratch;
+  int64_t scratch_size;
+} grid;
+
+static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
+  const grid *g = arg;
+  product p = *g->whole;
+  const int64_t row = i / g->across * g->height;
+  const int64_t column = i % g->across * g->width;
+  if (row >= p.m || column >= p.n) return;
+  p.m = min_of(g->height, p.m - row);
+  p.n = min_of(g->width, p.n - column);
+  p.a += row * p.a_row;
+  p.b += column * p.b_col;
+  p.c += row * p.ldc + column;
+  if (p.bias) p.bias += column;
+  if (p.residual) p.residual += row * p.ldc + column;
+  if (p.y) p.y += row * p.ldc + column;
+  if (p.sums) p.sums = column ? NULL : p.sums + row;
+  if (OWN)
+    multiply(&p, g->scratch + worker * g->scratch_size);
+  else
+    multiply_by_blas(&p);
+}
+
+void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
+  grid g = {.whole = p, .across = 1, .scratch = scratch,
+            .scratch_size = KERNEL(product_scratch)(p->n, p->k)};
+  int64_t parts = mae_pool_threads(pool);
+  while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
+  /* Rows of a and columns of b are read once for each rectangle they meet. */
+  for (int64_t across = 2; across <= parts; across++)
+    if (parts % across == 0 &&
+        p->m * across / parts + p->n / across <
+            p->m * g.across / parts + p->n / g.across)
+      g.across = across;
+  g.height = part_size(p->m, (p->m * g.across + parts - 1) / parts, TILE_ROWS);
+  g.width = part_size(p->n, (p->n + g.across - 1) / g.across, LANES);
+  mae_pool_run(pool, parts, multiply_rectangle, &g);
+}
