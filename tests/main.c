@@ -5,8 +5,10 @@
 
 int main(void) {
   SRunner *runner = srunner_create(base_suite());
+  srunner_add_suite(runner, product_suite());
   srunner_add_suite(runner, ops_suite());
   srunner_add_suite(runner, tape_suite());
+  srunner_add_suite(runner, precision_suite());
   srunner_add_suite(runner, recompute_suite());
   srunner_add_suite(runner, safetensors_suite());
   srunner_add_suite(runner, pickle_suite());

@@ -8,6 +8,7 @@ Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
 Suite *ops_suite(void);         /* each operation: values and gradients */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
 Suite *recompute_suite(void);   /* checkpointed segments of tapes */
+Suite *precision_suite(void);   /* linear layers in bf16 */
 Suite *safetensors_suite(void); /* the file format */
 Suite *pickle_suite(void);      /* the restricted unpickler */
 Suite *torch_file_suite(void);  /* archives of torch.save */
@@ -19,6 +20,7 @@ Suite *image_suite(void);       /* JPEG, PNG, WebP */
 Suite *preprocess_suite(void);  /* resize, crop, normalise */
 Suite *augment_suite(void);     /* random crops and flips */
 Suite *rand_augment_suite(void); /* RandAugment, random erasing */
+Suite *product_suite(void);     /* matrix products, where they are ours */
 Suite *model_suite(void);       /* config, init, save, load */
 Suite *parity_suite(void);      /* against the PyTorch reference */
 Suite *finetune_parity_suite(void); /* classifiers, against PyTorch */

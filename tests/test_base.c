@@ -651,6 +651,23 @@ START_TEST(context_isa) {
 }
 END_TEST
 
+/* The kernel lists what the processor has and the system saves. */
+START_TEST(bf16_of_the_processor) {
+  static char line[8192];
+  bool avx512 = false, amx = false;
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  while (f && fgets(line, sizeof line, f)) {
+    if (strncmp(line, "flags", 5)) continue;
+    avx512 = strstr(line, " avx512_bf16");
+    amx = strstr(line, " amx_bf16") && strstr(line, " amx_tile");
+    break;
+  }
+  if (f) fclose(f);
+  ck_assert_int_eq(mae_cpu_has_avx512_bf16(), avx512);
+  ck_assert_int_eq(mae_cpu_has_amx_bf16(), amx);
+}
+END_TEST
+
 START_TEST(context_errors) {
   mae_context_options o;
   mae_context_options_init(&o, sizeof o);
@@ -797,6 +814,7 @@ static void add_objects(TCase *tests) {
   tcase_add_test(tests, options_not_initialised);
   tcase_add_test(tests, context_defaults);
   tcase_add_loop_test(tests, context_isa, MAE_ISA_PORTABLE, MAE_ISA_AVX512 + 1);
+  tcase_add_test(tests, bf16_of_the_processor);
   tcase_add_test(tests, context_errors);
   tcase_add_test(tests, context_options_of_newer_program);
   tcase_add_test(tests, status_names);

@@ -122,7 +122,7 @@ START_TEST(refusals) {
                MAE_ERROR_INVALID_ARGUMENT, "global_pool");
   ck_assert_ptr_null(made);
   mae_context *context = make_context(1, MAE_ISA_AUTO);
-  mae_classifier_graph_options o = {.grads = NULL};
+  mae_graph_options o = {.grads = NULL};
   mae_graph g;
   ASSERT_FAILS(mae_graph_classifier(context, encoder, 1, &o, &g),
                MAE_ERROR_STATE, "no head");
@@ -180,7 +180,7 @@ static void fill(const mae_graph *g, const float *images, const float *target) {
   memcpy(t->data, target, (size_t)mae_tensor_size(t) * sizeof(float));
 }
 
-static mae_graph graph_of(const fixture *f, mae_classifier_graph_options o) {
+static mae_graph graph_of(const fixture *f, mae_graph_options o) {
   mae_graph g;
   ASSERT_OK(mae_graph_classifier(f->context, f->model, BATCH, &o, &g));
   fill(&g, f->images, f->target);
@@ -242,7 +242,7 @@ START_TEST(parity) {
   const int64_t n = want->shape[0], classes = want->shape[1];
   float *target = make_target(n, classes);
   mae_context *context = make_context(2, MAE_ISA_AUTO);
-  mae_classifier_graph_options o = {.grads = NULL};
+  mae_graph_options o = {.grads = NULL};
   mae_graph g;
   ASSERT_OK(mae_graph_classifier(context, model, n, &o, &g));
   fill(&g, images->data, target);
@@ -396,7 +396,7 @@ static void check_gradient(const fixture *f, const mae_graph *g, int32_t i) {
 /* Of all parameters, the position table among them. */
 START_TEST(gradients) {
   fixture f = set_up(_i % 2);
-  mae_graph g = graph_of(&f, (mae_classifier_graph_options){
+  mae_graph g = graph_of(&f, (mae_graph_options){
                                  .grads = f.grads, .drop_path = _i / 2});
   if (g.drop_scales) { /* scales of their own */
     mae_tape_value(g.tape, g.drop_scales[0])->data[1] = 0;
@@ -421,21 +421,21 @@ static bool is_trained(const mae_model *m, int32_t i, int32_t k) {
 START_TEST(frozen) {
   fixture all = set_up(_i % 2), part = set_up(_i % 2);
   const bool recompute = _i / 2;
-  mae_graph g = graph_of(&all, (mae_classifier_graph_options){
+  mae_graph g = graph_of(&all, (mae_graph_options){
                                    .grads = all.grads, .recompute = recompute});
   run(&g);
   ASSERT_OK(mae_tape_backward(g.tape, 1, 0));
   mae_graph_cost whole, cost;
   ASSERT_OK(mae_graph_measure_classifier(
       all.context, all.model, BATCH,
-      &(mae_classifier_graph_options){.grads = all.grads,
+      &(mae_graph_options){.grads = all.grads,
                                       .recompute = recompute},
       &whole));
   ck_assert_uint_eq(whole.bytes, mae_tape_memory(g.tape));
   for (int32_t k = 1; k >= 0; k--) {
     for (int32_t i = 0; i < part.model->n_params; i++)
       if (!is_trained(part.model, i, k)) part.grads[i] = NULL;
-    const mae_classifier_graph_options o = {.grads = part.grads,
+    const mae_graph_options o = {.grads = part.grads,
                                             .recompute = recompute};
     mae_graph less = graph_of(&part, o);
     ck_assert_double_eq(run(&less), run(&g));
@@ -467,8 +467,8 @@ END_TEST
 /* Scales of 1 change nothing, and of 0 all blocks of that image. */
 START_TEST(drop_path) {
   fixture f = set_up(_i);
-  mae_graph plain = graph_of(&f, (mae_classifier_graph_options){.grads = NULL});
-  mae_graph g = graph_of(&f, (mae_classifier_graph_options){.drop_path = true});
+  mae_graph plain = graph_of(&f, (mae_graph_options){.grads = NULL});
+  mae_graph g = graph_of(&f, (mae_graph_options){.drop_path = true});
   float none[BATCH * CLASSES], dropped[BATCH * CLASSES];
   run(&plain);
   run(&g);

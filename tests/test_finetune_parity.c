@@ -216,7 +216,7 @@ static void check_graph(const fixture *f, bool drop_path, bool recompute,
   const char *prefix = drop_path ? "drop." : "plain.";
   const char *of_grad = drop_path ? "drop.grad." : "plain.grad.";
   float **grads = make_grads(f, first);
-  const mae_classifier_graph_options o = {
+  const mae_graph_options o = {
       .grads = grads, .recompute = recompute, .drop_path = drop_path};
   mae_graph g;
   ASSERT_OK(mae_graph_classifier(f->context, f->model, f->batch, &o, &g));

@@ -67,11 +67,13 @@ static int64_t allocated(void) {
 #endif
 }
 
-/* Case i: config i / 2, computing again if odd. */
+/* Case i: config i / 2, computing again if odd, f32 and then bf16. */
 START_TEST(equals_what_is_created) {
   mae_context *context = make_context(2, MAE_ISA_AUTO);
-  mae_config config = config_of(_i / 2);
-  mae_trainer_options o = options_of(3 + 20 * (_i / 2), _i % 2);
+  const int k = _i / 2 % CONFIGS;
+  mae_config config = config_of(k);
+  mae_trainer_options o = options_of(3 + 20 * k, _i % 2);
+  o.precision = (mae_precision)(_i / (2 * CONFIGS));
   mae_training_plan p = plan_of(context, &config, &o);
   mae_model *model;
   mae_trainer *trainer;
@@ -114,6 +116,7 @@ START_TEST(classifier_equals_what_is_created) {
   o.trainable_blocks = _i / 2 - 1;
   o.ema_decay = _i < 4 ? 0 : 0.5;
   o.drop_path = o.mixup = _i < 4 ? 0 : 0.5;
+  o.precision = _i % 4 == 2 ? MAE_PRECISION_BF16 : MAE_PRECISION_F32;
   mae_training_plan p = plan_of(context, &config, &o);
   mae_model *model;
   mae_trainer *trainer;
@@ -385,7 +388,7 @@ Suite *plan_suite(void) {
   Suite *suite = suite_create("plan");
   TCase *tc = tcase_create("plan");
   tcase_set_timeout(tc, 240);
-  tcase_add_loop_test(tc, equals_what_is_created, 0, 2 * CONFIGS);
+  tcase_add_loop_test(tc, equals_what_is_created, 0, 4 * CONFIGS);
   tcase_add_loop_test(tc, classifier_equals_what_is_created, 0, 8);
   tcase_add_test(tc, freezing_takes_less);
   tcase_add_test(tc, recomputing_takes_less);

@@ -75,8 +75,11 @@ START_TEST(loss_falls) {
 }
 END_TEST
 
+/* Case i: i % 3 + 1 threads, f32 and then bf16. */
 START_TEST(same_bits_again) {
-  run a = start(small_options(), 1 + _i, 1), b = start(small_options(), 1 + _i, 1);
+  mae_trainer_options o = small_options();
+  o.precision = (mae_precision)(_i / 3);
+  run a = start(o, 1 + _i % 3, 1), b = start(o, 1 + _i % 3, 1);
   steps(&a, 0, 6);
   steps(&b, 0, 6);
   ck_assert(same(&a, &b));
@@ -194,20 +197,23 @@ START_TEST(non_finite) {
 }
 END_TEST
 
-/* Case i: saved after i + 1 steps of accum_steps 2, so also between updates. */
+/* Case i: saved after 1 to 4 steps of accum_steps 2, so also between updates;
+ * in f32, and then in bf16. */
 START_TEST(resume_bit_exact) {
+  const int saved = 1 + _i % 4;
   mae_trainer_options o = small_options();
+  o.precision = (mae_precision)(_i / 4);
   o.accum_steps = 2;
   o.seed = 77;
   run whole = start(o, 2, 1), first = start(o, 2, 1);
   steps(&whole, 0, 9);
-  steps(&first, 0, 1 + _i);
+  steps(&first, 0, saved);
   ASSERT_OK(mae_trainer_save(first.trainer, path));
   o.seed = 1; /* the checkpoint's seed counts */
   run second = start(o, 2, 55);
   ASSERT_OK(mae_trainer_resume(second.trainer, path));
-  ck_assert_int_eq(mae_trainer_steps(second.trainer), (1 + _i) / 2);
-  steps(&second, 1 + _i, 9);
+  ck_assert_int_eq(mae_trainer_steps(second.trainer), saved / 2);
+  steps(&second, saved, 9);
   ck_assert(same(&whole, &second));
   ck_assert_uint_eq(mae_trainer_images_seen(second.trainer), 9 * BATCH);
   mae_model *model; /* the same file is a model's */
@@ -291,6 +297,7 @@ START_TEST(steady_step_allocates_nothing) {
   mae_trainer_options o = small_options();
   o.clip_grad = 1;
   o.accum_steps = 2;
+  o.precision = (mae_precision)_i;
   run r = start(o, 2, 1);
   float *images = small_images(BATCH, 1);
   for (int i = 0; i < 4; i++)
@@ -386,15 +393,15 @@ Suite *trainer_suite(void) {
   tcase_set_timeout(tc, 120);
   tcase_add_checked_fixture(tc, make_path, drop_path);
   tcase_add_test(tc, loss_falls);
-  tcase_add_loop_test(tc, same_bits_again, 0, 3);
+  tcase_add_loop_test(tc, same_bits_again, 0, 6);
   tcase_add_test(tc, accumulation);
   tcase_add_test(tc, clipping);
   tcase_add_test(tc, schedule_shape);
   tcase_add_loop_test(tc, non_finite, 0, 2);
-  tcase_add_loop_test(tc, resume_bit_exact, 0, 4);
+  tcase_add_loop_test(tc, resume_bit_exact, 0, 8);
   tcase_add_test(tc, resume_refusals);
   tcase_add_test(tc, full_disk);
-  tcase_add_test(tc, steady_step_allocates_nothing);
+  tcase_add_loop_test(tc, steady_step_allocates_nothing, 0, 2);
   tcase_add_test(tc, bad_options);
   tcase_add_test(tc, bad_calls);
   suite_add_tcase(suite, tc);

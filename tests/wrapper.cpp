@@ -216,6 +216,10 @@ int main() try {
   options.threads = 2;
   mae::Context context(options);
   if (context.threads() != 2) return failed("threads");
+  if (!context.native(MAE_PRECISION_F32)) return failed("f32");
+  if (context.native(MAE_PRECISION_BF16) !=
+      (mae_context_precision_is_native(context.get(), MAE_PRECISION_BF16) == 1))
+    return failed("bf16");
   mae::Model model(small(), 1);
   if (train(context, model) || files(model) || features(context, model) ||
       fit(context, model) || notes(context, model) || finetune(context) ||

@@ -85,6 +85,21 @@ typedef enum mae_dtype {
   MAE_DTYPE_F16 = 1 /* IEEE half precision, as uint16_t */
 } mae_dtype;
 
+/* How the linear layers compute; the numbers that go in and come out are f32.
+ *
+ * With MAE_PRECISION_BF16 the two factors of each of their matrix products are
+ * rounded to bf16 (8 bits of mantissa, to nearest, ties to even), forward the
+ * layer's input and its weight, backward these and the gradient of its output;
+ * the products are summed in f32, as torch.autocast has it.  All else is f32:
+ * weights, gradients, AdamW's moments and checkpoints, and biases, norms, GELU,
+ * attention between its two linear layers, and losses.  That is made for
+ * processors with instructions for it, and on others emulated, slower than f32:
+ * mae_context_precision_is_native. */
+typedef enum mae_precision {
+  MAE_PRECISION_F32 = 0,
+  MAE_PRECISION_BF16 = 1 /* linear layers as said above */
+} mae_precision;
+
 /* Settings that have been published, see the two calls *_options_recipe. */
 typedef enum mae_recipe {
   MAE_RECIPE_PRETRAIN = 0,
@@ -118,13 +133,19 @@ MAE_API void mae_context_options_init(mae_context_options *options,
                                       size_t struct_size);
 
 /* options may be NULL (defaults).  The same inputs, threads and isa give the
- * same results bit for bit.  MAE_ERROR_UNSUPPORTED: this processor lacks isa. */
+ * same results bit for bit on like processors.  MAE_ERROR_UNSUPPORTED: this processor lacks isa. */
 MAE_API mae_status mae_context_create(const mae_context_options *options,
                                       mae_context **context);
 MAE_API void mae_context_destroy(mae_context *context);
 /* What the two options came to: not 0, and not MAE_ISA_AUTO. */
 MAE_API int32_t mae_context_threads(const mae_context *context);
 MAE_API mae_isa mae_context_isa(const mae_context *context);
+/* 1: products of this precision are made by instructions for them; 0: they are
+ * emulated, with the same results up to the rounding of f32 sums (numbers below
+ * 2^-126 may count as 0 in one of the two), but none of the speed; also for a
+ * precision that is none.  MAE_PRECISION_F32 is native everywhere. */
+MAE_API int32_t mae_context_precision_is_native(const mae_context *context,
+                                                mae_precision precision);
 
 /* ------------------------------------------------------------- random --- */
 
@@ -299,6 +320,11 @@ MAE_API mae_status mae_tape_keep(mae_tape *tape, mae_var var);
  * what follows is kept as usual (the default).  The bits are the same.  Inputs,
  * indices and parameters must not change between a forward and its backward. */
 MAE_API mae_status mae_tape_checkpoint(mae_tape *tape, int32_t recompute);
+
+/* The precision of linear layers (mae_tape_linear, mae_tape_linear_add) that
+ * are recorded from here on; MAE_PRECISION_F32 until it is set. */
+MAE_API mae_status mae_tape_set_precision(mae_tape *tape,
+                                          mae_precision precision);
 
 /* Lay out all memory and freeze the tape.  loss.id = MAE_NO_VAR plans forward
  * alone, in less memory. */
@@ -626,6 +652,8 @@ typedef struct mae_session_options {
                             in 0 to 1; NULL (default): what the model says
                             (mae_model_normalization), else ImageNet's.  Read
                             at creation only */
+  mae_precision precision; /* of all linear layers, patch embedding, decoder and
+                            head included; default MAE_PRECISION_F32 */
 } mae_session_options;
 
 MAE_API void mae_session_options_init(mae_session_options *options,
@@ -726,6 +754,11 @@ typedef struct mae_trainer_options {
                                k blocks, norm and head; 0: the head alone.  The
                                rest stays as it is, to the bit, and takes
                                neither gradients nor optimizer memory */
+  /* For all models again. */
+  mae_precision precision; /* of all linear layers, patch embedding, decoder and
+                              head included; default MAE_PRECISION_F32.  Not
+                              part of a checkpoint, which is f32 either way and
+                              may be resumed in the other one */
 } mae_trainer_options;
 
 /* What mae_trainer_step tells; the caller sets struct_size. */

@@ -130,6 +130,9 @@ class Context : public Handle<mae_context, mae_context_destroy> {
     own(made);
   }
   int threads() const { return mae_context_threads(get()); }
+  bool native(mae_precision precision) const {
+    return mae_context_precision_is_native(get(), precision) != 0;
+  }
 };
 
 /* What mae_model_import found. */

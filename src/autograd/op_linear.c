@@ -7,7 +7,8 @@ enum { ROWS, IN, OUT };
 static mae_status forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   c->kernels->linear_forward(
-      c->pool, op->size[ROWS], op->size[IN], op->size[OUT], op->flag,
+      c->pool, op->precision, op->size[ROWS], op->size[IN], op->size[OUT],
+      op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       mae_op_in(tape, op, BIAS),
       op->n_in > RESIDUAL ? mae_op_in(tape, op, RESIDUAL) : NULL,
@@ -24,7 +25,8 @@ static void backward(mae_tape *tape, mae_op *op) {
   float *db = mae_op_dx(tape, op, BIAS, &add_b);
   float *dy = mae_op_dy(tape, op);
   c->kernels->linear_backward(
-      c->pool, op->size[ROWS], op->size[IN], op->size[OUT], op->flag,
+      c->pool, op->precision, op->size[ROWS], op->size[IN], op->size[OUT],
+      op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       mae_op_saved(tape, op, 0), dy, dx, add_x, dw, add_w, db, add_b,
       mae_op_scratch(tape, op));
@@ -54,8 +56,12 @@ static const mae_op_class linear_add_class = {
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL,
     .products = products};
 
-static size_t scratch_bytes(const mae_tape *tape, int64_t floats) {
-  return (size_t)(mae_pool_threads(tape->context->pool) * floats) *
+static size_t scratch_bytes(const mae_tape *tape, const mae_op *op,
+                            bool backward) {
+  const mae_context *c = tape->context;
+  return (size_t)c->kernels->linear_scratch(c->pool, op->precision, backward,
+                                            op->size[ROWS], op->size[IN],
+                                            op->size[OUT]) *
          sizeof(float);
 }
 
@@ -97,12 +103,9 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->size[IN] = n_in_features;
   op->size[OUT] = n_out;
   op->flag = activation == MAE_ACTIVATION_GELU;
-  const mae_kernels *kernels = tape->context->kernels;
-  op->forward_scratch =
-      scratch_bytes(tape, kernels->linear_scratch(op->size[IN], n_out));
-  op->backward_scratch = scratch_bytes(
-      tape, kernels->linear_backward_scratch(op->size[ROWS], op->size[IN],
-                                             n_out));
+  op->precision = tape->precision;
+  op->forward_scratch = scratch_bytes(tape, op, false);
+  op->backward_scratch = scratch_bytes(tape, op, true);
   if (op->flag)
     op->saved_bytes[0] = (size_t)mae_tensor_size(&y) * sizeof(float);
   return mae_tape_output(tape, op, y.ndim, y.shape, out);

@@ -7,6 +7,7 @@
 
 #include "autograd/measure.h"
 #include "kernels/blas.h"
+#include "kernels/precision.h"
 
 /* ---------------------------------------------------------- recording --- */
 
@@ -237,6 +238,15 @@ mae_status mae_tape_checkpoint(mae_tape *tape, int32_t recompute) {
     return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
                          "checkpoint: recompute is %d, not 0 or 1", recompute);
   tape->segment = recompute ? ++tape->n_segments : 0;
+  return MAE_OK;
+}
+
+mae_status mae_tape_set_precision(mae_tape *tape, mae_precision precision) {
+  MAE_TRY(check_open(tape, tape));
+  mae_status status = mae_precision_check("set_precision", precision);
+  if (status != MAE_OK)
+    return mae_tape_fail(tape, status, "%s", mae_last_error());
+  tape->precision = precision;
   return MAE_OK;
 }
 

@@ -95,6 +95,7 @@ struct mae_op {
   int64_t size[5];
   float eps;
   bool flag;
+  mae_precision precision;
 };
 
 struct mae_tape {
@@ -107,6 +108,7 @@ struct mae_tape {
   int32_t max_nodes, max_ops, max_tables;
   int32_t loss; /* node, or -1 */
   int32_t segment, n_segments; /* segment: of what is being recorded, or 0 */
+  mae_precision precision;     /* of what is being recorded */
   int32_t end_time;            /* one past the last moment of a step */
   bool planned, forward_done, accumulate;
   mae_tape_pass pass; /* the one running */

@@ -1,5 +1,13 @@
 #include "base/cpu.h"
 
+#include <pthread.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 bool mae_cpu_has(mae_isa isa) {
   switch (isa) {
     case MAE_ISA_AUTO:
@@ -15,4 +23,58 @@ bool mae_cpu_has(mae_isa isa) {
 #endif
     default: return false;
   }
+}
+
+#if defined(__x86_64__)
+
+/* Register states that the system switches between threads (XCR0). */
+static uint64_t states_in_use(void) {
+  const unsigned osxsave = 1u << 27;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return 0;
+  __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+  return (uint64_t)d << 32 | a;
+}
+
+bool mae_cpu_has_avx512_bf16(void) {
+  unsigned a, b, c, d;
+  return mae_cpu_has(MAE_ISA_AVX512) &&
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
+
+bool mae_cpu_has_amx_bf16(void) {
+  const uint64_t tiles = 3u << 17; /* their shapes and their data */
+  unsigned a, b, c, d;
+  return mae_cpu_has(MAE_ISA_AVX512) &&
+         __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) &&
+         (d >> 24 & 1) && (states_in_use() & tiles) == tiles;
+}
+
+/* Linux keeps large registers for processes that ask. */
+static bool may_use_amx(void) {
+  const int request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM */
+  return syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
+#else
+
+static bool may_use_amx(void) { return false; }
+bool mae_cpu_has_avx512_bf16(void) { return false; }
+bool mae_cpu_has_amx_bf16(void) { return false; }
+
+#endif
+
+static mae_bf16 best_bf16;
+
+static void find_best_bf16(void) {
+  if (mae_cpu_has_amx_bf16() && may_use_amx())
+    best_bf16 = MAE_BF16_AMX;
+  else if (mae_cpu_has_avx512_bf16())
+    best_bf16 = MAE_BF16_AVX512;
+}
+
+mae_bf16 mae_cpu_bf16(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, find_best_bf16);
+  return best_bf16;
 }

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/options.h"
+#include "kernels/precision.h"
 
 enum { MOST_THREADS = 1024 };
 
@@ -52,6 +53,11 @@ void mae_context_destroy(mae_context *context) {
 
 int32_t mae_context_threads(const mae_context *context) {
   return context ? mae_pool_threads(context->pool) : 0;
+}
+
+int32_t mae_context_precision_is_native(const mae_context *context,
+                                        mae_precision precision) {
+  return context && mae_precision_native(context->kernels, precision);
 }
 
 mae_isa mae_context_isa(const mae_context *context) {

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "base/cpu.h"
 #include "base/pool.h"
 
 /* Resampling along one axis: output i is the sum over k < taps[i] of
@@ -33,21 +34,24 @@ typedef struct mae_pixels {
 typedef struct mae_kernels {
   /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
    * pre-activation in `pre` [rows, out], or works in place when it is NULL.
-   * residual may be NULL; gelu and residual exclude each other.  scratch: per
-   * worker linear_scratch floats. */
-  void (*linear_forward)(mae_pool *pool, int64_t rows, int64_t in, int64_t out,
-                         bool gelu, const float *x, const float *w,
-                         const float *b, const float *residual, float *pre,
-                         float *y, float *scratch);
-  int64_t (*linear_scratch)(int64_t in, int64_t out);
-  /* With gelu, dy is overwritten by the gradient of the pre-activation.
-   * scratch: per worker linear_backward_scratch floats. */
-  void (*linear_backward)(mae_pool *pool, int64_t rows, int64_t in, int64_t out,
-                          bool gelu, const float *x, const float *w,
-                          const float *pre, float *dy, float *dx, bool add_dx,
-                          float *dw, bool add_dw, float *db, bool add_db,
-                          float *scratch);
-  int64_t (*linear_backward_scratch)(int64_t rows, int64_t in, int64_t out);
+   * residual may be NULL; gelu and residual exclude each other.  In bf16 both
+   * factors of each product, here and in backward, are rounded to that first;
+   * all else is f32.  scratch: linear_scratch floats. */
+  void (*linear_forward)(mae_pool *pool, mae_precision precision, int64_t rows,
+                         int64_t in, int64_t out, bool gelu, const float *x,
+                         const float *w, const float *b, const float *residual,
+                         float *pre, float *y, float *scratch);
+  /* With gelu, dy is overwritten by the gradient of the pre-activation. */
+  void (*linear_backward)(mae_pool *pool, mae_precision precision, int64_t rows,
+                          int64_t in, int64_t out, bool gelu, const float *x,
+                          const float *w, const float *pre, float *dy,
+                          float *dx, bool add_dx, float *dw, bool add_dw,
+                          float *db, bool add_db, float *scratch);
+  int64_t (*linear_scratch)(const mae_pool *pool, mae_precision precision,
+                            bool backward, int64_t rows, int64_t in,
+                            int64_t out);
+  /* The instructions that multiply bf16. */
+  mae_bf16 (*best_bf16)(void);
 
   /* mean and rstd [rows] are for the backward pass; both or neither NULL. */
   void (*layer_norm_forward)(mae_pool *pool, int64_t rows, int64_t width,
@@ -194,8 +198,8 @@ typedef struct mae_kernels {
 } mae_kernels;
 
 #define MAE_KERNEL_LIST(X)                                      \
-  X(linear_forward) X(linear_scratch) X(linear_backward)        \
-  X(linear_backward_scratch) X(layer_norm_forward)              \
+  X(linear_forward) X(linear_backward) X(linear_scratch)        \
+  X(best_bf16) X(layer_norm_forward)                            \
   X(layer_norm_backward) X(attention_forward)                   \
   X(attention_weights) X(attention_backward)                    \
   X(add_forward) X(add_backward)                                \

@@ -1,24 +1,68 @@
 /* y = act(x w^T + b) + residual. */
 #include "kernels/product.h"
 
-int64_t KERNEL(linear_scratch)(int64_t in, int64_t out) {
-  return KERNEL(product_scratch)(out, in);
+/* Where no instructions are made for products of bf16, factors are rounded to
+ * copies in f32: their products are exact, and only the sums are rounded, as by
+ * those instructions. */
+static bool rounds(mae_precision precision) {
+  return precision == MAE_PRECISION_BF16 && !KERNEL(best_bf16)();
 }
 
-int64_t KERNEL(linear_backward_scratch)(int64_t rows, int64_t in,
-                                        int64_t out) {
-  return KERNEL(product_scratch)(in, rows > out ? rows : out);
+static mae_bf16 native(mae_precision precision) {
+  return precision == MAE_PRECISION_BF16 ? KERNEL(best_bf16)() : MAE_BF16_NONE;
 }
 
-void KERNEL(linear_forward)(mae_pool *pool, int64_t rows, int64_t in,
-                            int64_t out, bool gelu, const float *x,
-                            const float *w, const float *b,
+/* Of the products of all workers; the copies come after. */
+static int64_t product_scratch(const mae_pool *pool, mae_precision precision,
+                               bool backward, int64_t rows, int64_t in,
+                               int64_t out) {
+  const int64_t n = backward ? in : out, k = backward ? max_of(rows, out) : in;
+  return mae_pool_threads(pool) *
+         KERNEL(product_scratch)(native(precision), n, k);
+}
+
+int64_t KERNEL(linear_scratch)(const mae_pool *pool, mae_precision precision,
+                               bool backward, int64_t rows, int64_t in,
+                               int64_t out) {
+  const int64_t products =
+      product_scratch(pool, precision, backward, rows, in, out);
+  if (!rounds(precision)) return products;
+  return products + (rows + out) * in + (backward ? rows * out : 0);
+}
+
+typedef struct rounding {
+  const float *x;
+  float *y;
+} rounding;
+
+static void round_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
+  (void)worker;
+  const rounding *p = arg;
+  round_bf16_row(p->y + begin, p->x + begin, end - begin);
+}
+
+static const float *rounded(mae_pool *pool, const float *x, int64_t n,
+                            float *y) {
+  rounding p = {x, y};
+  mae_pool_for(pool, n, GRAIN, round_range, &p);
+  return y;
+}
+
+void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
+                            int64_t rows, int64_t in, int64_t out, bool gelu,
+                            const float *x, const float *w, const float *b,
                             const float *residual, float *pre, float *y,
                             float *scratch) {
-  const product p = {.m = rows, .n = out, .k = in, .a = x, .a_row = in,
-                     .a_step = 1, .b = w, .b_step = 1, .b_col = in,
-                     .c = gelu && pre ? pre : y, .ldc = out, .bias = b,
-                     .residual = residual, .y = gelu ? y : NULL};
+  if (rounds(precision)) {
+    float *copy =
+        scratch + product_scratch(pool, precision, false, rows, in, out);
+    x = rounded(pool, x, rows * in, copy);
+    w = rounded(pool, w, out * in, copy + rows * in);
+  }
+  const product p = {.bf16 = native(precision), .m = rows, .n = out, .k = in,
+                     .a = x, .a_row = in, .a_step = 1, .b = w, .b_step = 1,
+                     .b_col = in, .c = gelu && pre ? pre : y, .ldc = out,
+                     .bias = b, .residual = residual, .y = gelu ? y : NULL};
   KERNEL(product)(pool, &p, scratch);
 }
 
@@ -41,27 +85,57 @@ static void gelu_backward(void *arg, int64_t begin, int64_t end,
   });
 }
 
-void KERNEL(linear_backward)(mae_pool *pool, int64_t rows, int64_t in,
-                             int64_t out, bool gelu, const float *x,
-                             const float *w, const float *pre, float *dy,
-                             float *dx, bool add_dx, float *dw, bool add_dw,
-                             float *db, bool add_db, float *scratch) {
+typedef struct column_sums {
+  int64_t rows, width;
+  const float *x;
+  float *y;
+  bool add;
+} column_sums;
+
+static void sum_columns_range(void *arg, int64_t begin, int64_t end,
+                              int32_t worker) {
+  (void)worker;
+  const column_sums *p = arg;
+  sum_rows(p->y + begin, p->x + begin, p->rows, p->width, end - begin, p->add);
+}
+
+/* y [width] (+)= the sum of the rows of x. */
+static void sum_columns(mae_pool *pool, int64_t rows, int64_t width,
+                        const float *x, float *y, bool add) {
+  column_sums p = {rows, width, x, y, add};
+  mae_pool_for(pool, width, row_grain(rows), sum_columns_range, &p);
+}
+
+void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
+                             int64_t rows, int64_t in, int64_t out, bool gelu,
+                             const float *x, const float *w, const float *pre,
+                             float *dy, float *dx, bool add_dx, float *dw,
+                             bool add_dw, float *db, bool add_db,
+                             float *scratch) {
   if (gelu)
     mae_pool_for(pool, rows * out, GRAIN, gelu_backward,
                  &(gelu_gradient){dy, pre});
+  if (db) sum_columns(pool, rows, out, dy, db, add_db);
+  const float *factor = dy;
+  if (rounds(precision)) {
+    float *copy =
+        scratch + product_scratch(pool, precision, true, rows, in, out);
+    if (dw) x = rounded(pool, x, rows * in, copy);
+    if (dx) w = rounded(pool, w, out * in, copy + rows * in);
+    factor = rounded(pool, dy, rows * out, copy + (rows + out) * in);
+  }
   if (dx) { /* dy w */
-    const product p = {.m = rows, .n = in, .k = out, .a = dy, .a_row = out,
-                       .a_step = 1, .b = w, .b_step = in, .b_col = 1, .c = dx,
-                       .ldc = in, .add = add_dx};
+    const product p = {.bf16 = native(precision), .m = rows, .n = in, .k = out,
+                       .a = factor, .a_row = out, .a_step = 1, .b = w,
+                       .b_step = in, .b_col = 1, .c = dx, .ldc = in,
+                       .add = add_dx};
     KERNEL(product)(pool, &p, scratch);
   }
   if (dw) { /* dy^T x */
-    const product p = {.m = out, .n = in, .k = rows, .a = dy, .a_row = 1,
-                       .a_step = out, .b = x, .b_step = in, .b_col = 1,
-                       .c = dw, .ldc = in, .add = add_dw, .sums = db,
-                       .add_sums = add_db};
+    const product p = {.bf16 = native(precision), .m = out, .n = in, .k = rows,
+                       .a = factor, .a_row = 1, .a_step = out, .b = x,
+                       .b_step = in, .b_col = 1, .c = dw, .ldc = in,
+                       .add = add_dw};
     KERNEL(product)(pool, &p, scratch);
-  } else if (db) {
-    sum_rows(db, dy, rows, out, out, add_db);
   }
 }

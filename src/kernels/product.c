@@ -21,63 +21,17 @@ enum {
   AHEAD = 32,            /* rows that copies fetch before they need them */
 };
 
-/* The parts of n, in multiples of `unit`, no larger than `most`. */
-static int64_t part_size(int64_t n, int64_t most, int64_t unit) {
-  const int64_t parts = (n + most - 1) / most;
-  const int64_t size = (n + parts - 1) / parts;
-  return (size + unit - 1) / unit * unit;
-}
-
 /* Are a's rows brought together, where its columns are the rows in memory? */
-static bool packs_a(const product *p) { return p->a_step != 1 || p->sums; }
+static bool packs_a(const product *p) { return p->a_step != 1; }
 
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-
-int64_t KERNEL(product_scratch)(int64_t n, int64_t k) {
+int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k) {
+  if (bf16) return KERNEL(product_bf16_scratch)(n, k);
   if (!OWN) return 0;
   const int64_t columns = (min_of(n, COLUMNS) + LANES - 1) / LANES * LANES;
   return (columns + ROWS) * min_of(k, DEPTH);
 }
 
 /* ------------------------------------------------------------- packing --- */
-
-#if MAE_VEC_BYTES == 64
-#include <immintrin.h>
-
-/* Rows become columns: blocks of 1, 2, 4 and 8 off the diagonal change
- * places. */
-static inline void transpose(vf v[LANES]) {
-  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#pragma GCC unroll 4
-  for (int size = 1; size < LANES; size *= 2) {
-    const vi upper = (lane & size) != 0;
-    const vi first = ((lane + (LANES - size)) & upper) | (lane & ~upper);
-    const vi second = lane + size + ((LANES - size) & upper);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-      if (i & size) continue;
-      const __m512 a = (__m512)v[i], b = (__m512)v[i + size];
-      v[i] = (vf)_mm512_permutex2var_ps(a, (__m512i)first, b);
-      v[i + size] = (vf)_mm512_permutex2var_ps(a, (__m512i)second, b);
-    }
-  }
-}
-#else
-static inline void transpose(vf v[LANES]) {
-  for (int i = 0; i < LANES; i++)
-    for (int j = 0; j < i; j++) {
-      const float x = v[i][j];
-      v[i][j] = v[j][i];
-      v[j][i] = x;
-    }
-}
-#endif
-
-/* Processors foresee steps within a page of memory only. */
-static inline void fetch(const float *x, int64_t n) {
-  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)
-    __builtin_prefetch(x + i);
-}
 
 /* `columns` columns of b as rows of a panel, each `pitch` >= columns after the
  * last; those that are not there are 0. */
@@ -209,22 +163,6 @@ static void pack_a(float *to, const float *a, int64_t a_step, int64_t k,
   }
 }
 
-/* [rows] (+)= the sums of a packed tile's rows. */
-static void sum_packed(float *sums, const float *packed, int64_t k,
-                       int64_t rows, bool add) {
-  enum { CHAINS = 8 }; /* an addition takes as long as several others */
-  float chain[CHAINS * TILE_ROWS] = {0};
-  int64_t s = 0;
-  for (; s + CHAINS <= k; s += CHAINS, packed += CHAINS * TILE_ROWS)
-    for (int i = 0; i < CHAINS * TILE_ROWS; i++) chain[i] += packed[i];
-  for (int i = TILE_ROWS; i < CHAINS * TILE_ROWS; i++)
-    chain[i % TILE_ROWS] += chain[i];
-  for (; s < k; s++, packed += TILE_ROWS)
-    for (int i = 0; i < TILE_ROWS; i++) chain[i] += packed[i];
-  for (int64_t i = 0; i < rows; i++)
-    sums[i] = add ? sums[i] + chain[i] : chain[i];
-}
-
 /* Beyond the last row it stands again. */
 static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
   tile_rows tile = {.count = min_of(TILE_ROWS, rows)};
@@ -233,45 +171,19 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
   return tile;
 }
 
-/* A row of sums to where it belongs.  begins and ends: are these the first
- * terms, the last? */
-static void finish_row(const product *p, int64_t i, int64_t j, int64_t columns,
-                       const float *sums, bool begins, bool ends) {
-  float *c = p->c + i * p->ldc + j;
-  const bool add = p->add || !begins;
-  const float *bias = begins && p->bias ? p->bias + j : NULL;
-  const float *residual =
-      begins && p->residual ? p->residual + i * p->ldc + j : NULL;
-  FOR_VECTORS(v, lanes, columns, {
-    vf sum = vf_load(sums + v);
-    if (add) sum += LOAD(c + v, lanes);
-    if (bias) sum += LOAD(bias + v, lanes);
-    if (residual) sum += LOAD(residual + v, lanes);
-    STORE(c + v, sum, lanes);
-  });
-  if (ends && p->y) gelu_row(p->y + i * p->ldc + j, c, columns);
-}
-
 /* ----------------------------------------------------------- rectangle --- */
-
-/* Terms begin ... begin + k - 1 of columns first ... first + n - 1. */
-typedef struct block {
-  int64_t first, n, begin, k;
-} block;
 
 /* Rows i and on of c, as many as a tile has. */
 static void multiply_rows(const product *p, const block *t, int64_t i,
                           const tile_rows *a, const float *b) {
   _Alignas(MAE_VEC_BYTES) float sums[TILE_ROWS * TILE_COLUMNS];
-  const bool begins = t->begin == 0, ends = t->begin + t->k == p->k;
   for (int64_t j = 0; j < t->n;) {
     const int64_t vectors = panel_vectors(t->n - j), width = vectors * LANES;
     const int64_t columns = min_of(width, t->n - j);
     sum_functions[packs_a(p)][vectors - 1](
         t->k, a, b, p->c + i * p->ldc + t->first + j, p->ldc, sums);
     for (int64_t row = 0; row < a->count; row++)
-      finish_row(p, i + row, t->first + j, columns, sums + row * width, begins,
-                 ends);
+      finish_row(p, t, i + row, t->first + j, columns, sums + row * width);
     b += width * t->k;
     j += width;
   }
@@ -290,9 +202,6 @@ static void multiply_block(const product *p, const block *t, float *scratch) {
                min_of(ROWS, p->m - i));
       const float *tile = packed_a + i % ROWS * t->k;
       rows = rows_at(tile, 1, p->m - i);
-      if (p->sums && t->first == 0)
-        sum_packed(p->sums + i, tile, t->k, rows.count,
-                   p->add_sums || t->begin > 0);
     } else {
       rows = rows_at(a + i * p->a_row, p->a_row, p->m - i);
     }
@@ -318,10 +227,11 @@ static void multiply_by_blas(const product *p) {
       add_row(c, p->residual + i * p->ldc, p->n, p->add || p->bias);
   }
   const bool a_across = p->a_step != 1, b_across = p->b_col != 1;
-  mae_sgemm(a_across, b_across, p->m, p->n, p->k, 1, p->a,
-            a_across ? p->a_step : p->a_row, p->b,
-            b_across ? p->b_col : p->b_step, begun || p->add, p->c, p->ldc);
-  if (p->sums) sum_rows(p->sums, p->a, p->k, p->a_step, p->m, p->add_sums);
+  /* Of one row or column the distance to the next may be anything. */
+  const int64_t lda = a_across ? p->a_step : max_of(p->a_row, p->k);
+  const int64_t ldb = b_across ? p->b_col : max_of(p->b_step, p->n);
+  mae_sgemm(a_across, b_across, p->m, p->n, p->k, 1, p->a, lda, p->b, ldb,
+            begun || p->add, p->c, p->ldc);
   for (int64_t i = 0; i < p->m && p->y; i++)
     gelu_row(p->y + i * p->ldc, p->c + i * p->ldc, p->n);
 }
@@ -352,8 +262,9 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.bias) p.bias += column;
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
-  if (p.sums) p.sums = column ? NULL : p.sums + row;
-  if (OWN)
+  if (p.bf16)
+    KERNEL(product_bf16)(&p, g->scratch + worker * g->scratch_size);
+  else if (OWN)
     multiply(&p, g->scratch + worker * g->scratch_size);
   else
     multiply_by_blas(&p);
@@ -361,7 +272,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
 
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
   grid g = {.whole = p, .across = 1, .scratch = scratch,
-            .scratch_size = KERNEL(product_scratch)(p->n, p->k)};
+            .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
   /* Rows of a and columns of b are read once for each rectangle they meet. */

@@ -2,12 +2,14 @@
 #ifndef MAE_KERNELS_PRODUCT_H
 #define MAE_KERNELS_PRODUCT_H
 
+#include "base/cpu.h"
 #include "kernels/simd.h"
 
 /* c [m, n] (+)= a [m, k] b [k, n] + bias + residual, then y = gelu(c).
  * Element (i, p) of a is a[i * a_row + p * a_step], (p, j) of b is
  * b[p * b_step + j * b_col]; one of each two strides is 1. */
 typedef struct product {
+  mae_bf16 bf16; /* but NONE: round a's and b's elements to bf16 */
   int64_t m, n, k;
   const float *a, *b;
   int64_t a_row, a_step, b_step, b_col;
@@ -16,13 +18,89 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
-  float *sums;                  /* [m] (+)= those of a's rows, a_row being 1; or NULL */
-  bool add_sums;
 } product;
 
 /* Over the pool.  Each worker has product_scratch floats of its own, as many
  * as a product of n columns and k terms needs, at most. */
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch);
-int64_t KERNEL(product_scratch)(int64_t n, int64_t k);
+int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k);
+
+/* product_bf16.c: on the calling thread. */
+void KERNEL(product_bf16)(const product *p, float *scratch);
+int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
+
+/* ------------------------------------------------- what both sorts share --- */
+
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* The parts of n, in multiples of `unit`, no larger than `most`. */
+static inline int64_t part_size(int64_t n, int64_t most, int64_t unit) {
+  const int64_t parts = (n + most - 1) / most;
+  const int64_t size = (n + parts - 1) / parts;
+  return (size + unit - 1) / unit * unit;
+}
+
+/* Columns first ... first + n - 1 of c, terms begin ... begin + k - 1. */
+typedef struct block {
+  int64_t first, n, begin, k;
+} block;
+
+/* `columns` sums of row i from column j on, to where they belong. */
+static inline void finish_row(const product *p, const block *t, int64_t i,
+                              int64_t j, int64_t columns, const float *sums) {
+  const bool begins = t->begin == 0, ends = t->begin + t->k == p->k;
+  float *c = p->c + i * p->ldc + j;
+  const bool add = p->add || !begins;
+  const float *bias = begins && p->bias ? p->bias + j : NULL;
+  const float *residual =
+      begins && p->residual ? p->residual + i * p->ldc + j : NULL;
+  FOR_VECTORS(v, lanes, columns, {
+    vf sum = LOAD(sums + v, lanes);
+    if (add) sum += LOAD(c + v, lanes);
+    if (bias) sum += LOAD(bias + v, lanes);
+    if (residual) sum += LOAD(residual + v, lanes);
+    STORE(c + v, sum, lanes);
+  });
+  if (ends && p->y) gelu_row(p->y + i * p->ldc + j, c, columns);
+}
+
+/* Processors foresee steps within a page of memory only. */
+static inline void fetch(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)
+    __builtin_prefetch(x + i);
+}
+
+#if MAE_VEC_BYTES == 64
+#include <immintrin.h>
+
+/* Rows become columns: blocks of 1, 2, 4 and 8 off the diagonal change
+ * places. */
+static inline void transpose(vf v[LANES]) {
+  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 4
+  for (int size = 1; size < LANES; size *= 2) {
+    const vi upper = (lane & size) != 0;
+    const vi first = ((lane + (LANES - size)) & upper) | (lane & ~upper);
+    const vi second = lane + size + ((LANES - size) & upper);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+      if (i & size) continue;
+      const __m512 a = (__m512)v[i], b = (__m512)v[i + size];
+      v[i] = (vf)_mm512_permutex2var_ps(a, (__m512i)first, b);
+      v[i + size] = (vf)_mm512_permutex2var_ps(a, (__m512i)second, b);
+    }
+  }
+}
+#else
+static inline void transpose(vf v[LANES]) {
+  for (int i = 0; i < LANES; i++)
+    for (int j = 0; j < i; j++) {
+      const float x = v[i][j];
+      v[i][j] = v[j][i];
+      v[j][i] = x;
+    }
+}
+#endif
 
 #endif

@@ -21,6 +21,7 @@ MAE_KERNEL_LIST(MAE_DECLARE)
 enum { LANES = MAE_VEC_BYTES / 4 };
 typedef float vf __attribute__((vector_size(MAE_VEC_BYTES)));
 typedef int32_t vi __attribute__((vector_size(MAE_VEC_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(MAE_VEC_BYTES)));
 
 static inline vf vf_load(const float *p) {
   vf v;
@@ -97,6 +98,15 @@ static inline vf vf_normal(vf x, vf *density) {
   return vf_select(x < 0.0f, tail, 1.0f - tail);
 }
 
+/* To bf16, an f32 without its lower 16 bits: to the nearest, of two equally
+ * near ones to the even; beyond the largest infinity, and NaN stays NaN. */
+static inline vf vf_round_bf16(vf x) {
+  vu bits = (vu)x;
+  vu nearest = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  vu nan = (bits & 0xffff0000) | 0x00400000;
+  return vf_select(x == x, (vf)nearest, (vf)nan);
+}
+
 /* Run the body for each vector of [0, n): `at` its offset, `lanes` how many of
  * its lanes are in range.  The whole vectors' loop has constant lanes, so the
  * compiler drops the partial loads there. */
@@ -153,6 +163,11 @@ static inline void add_row(float *y, const float *x, int64_t n, bool add) {
               STORE(y + i, LOAD(y + i, lanes) + LOAD(x + i, lanes), lanes););
 }
 
+static inline void round_bf16_row(float *y, const float *x, int64_t n) {
+  FOR_VECTORS(i, lanes, n,
+              STORE(y + i, vf_round_bf16(LOAD(x + i, lanes)), lanes););
+}
+
 static inline void zero_row(float *y, int64_t n) {
   memset(y, 0, (size_t)n * sizeof *y);
 }
@@ -160,6 +175,17 @@ static inline void zero_row(float *y, int64_t n) {
 /* y[j] (+)= the sum over rows of x[row * stride + j], for j in [0, n). */
 static inline void sum_rows(float *y, const float *x, int64_t rows,
                             int64_t stride, int64_t n, bool add) {
+  enum { WIDE = 4 }; /* vectors at a time, as far as there are as many */
+  for (; n >= WIDE * LANES; n -= WIDE * LANES) {
+    vf sum[WIDE] = {{0}};
+    for (int64_t i = 0; i < rows; i++)
+      for (int v = 0; v < WIDE; v++)
+        sum[v] += vf_load(x + i * stride + v * LANES);
+    for (int v = 0; v < WIDE; v++)
+      STORE_ADD(y + v * LANES, sum[v], LANES, add);
+    x += WIDE * LANES;
+    y += WIDE * LANES;
+  }
   FOR_VECTORS(j, lanes, n, {
     vf sum = {0};
     for (int64_t i = 0; i < rows; i++)

@@ -112,7 +112,8 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
         .count = o->num_blocks,
         .final_norm = o->final_norm,
         .attention = o->features == MAE_FEATURES_ATTENTION,
-        .logits = o->features == MAE_FEATURES_LOGITS};
+        .logits = o->features == MAE_FEATURES_LOGITS,
+        .precision = o->precision};
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_features(lane->context, s->model, count, s->feature_kept,
                                &outputs, g));

@@ -127,6 +127,7 @@ mae_status mae_graph_begin(mae_context *context, const mae_model *model,
   for (int32_t i = 0; i < model->n_params; i++)
     g->params[i].id = MAE_NO_VAR;
   MAE_TRY(mae_tape_create(context, &g->tape));
+  mae_tape_set_precision(g->tape, g->precision);
   mae_tape_input(g->tape, 4, image, 0, &g->images);
   return MAE_OK;
 }
@@ -227,7 +228,7 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,
                               mae_graph *graph) {
-  *graph = (mae_graph){0};
+  *graph = (mae_graph){.precision = outputs->precision};
   mae_status status =
       record_features(context, model, batch, kept, outputs, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
@@ -236,9 +237,11 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
 
 mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
-                                 float *const *grads, bool recompute,
+                                 const mae_graph_options *options,
                                  mae_graph *graph) {
-  *graph = (mae_graph){.grads = grads, .recompute = recompute};
+  *graph = (mae_graph){.grads = options->grads,
+                       .recompute = options->recompute,
+                       .precision = options->precision};
   mae_status status = record_autoencoder(context, model, batch, kept, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
   return status;
@@ -257,9 +260,12 @@ mae_status mae_graph_measure_tape(mae_graph *g, mae_graph_cost *cost) {
 }
 
 mae_status mae_graph_measure(mae_context *context, const mae_model *model,
-                             int64_t batch, int64_t kept, bool recompute,
+                             int64_t batch, int64_t kept,
+                             const mae_graph_options *options,
                              mae_graph_cost *cost) {
-  mae_graph g = {.recompute = recompute, .measured = true};
+  mae_graph g = {.recompute = options->recompute,
+                 .precision = options->precision,
+                 .measured = true};
   mae_status status = record_loss(context, model, batch, kept, &g);
   if (status == MAE_OK) status = mae_graph_measure_tape(&g, cost);
   mae_graph_destroy(&g);

@@ -22,6 +22,7 @@ typedef struct mae_graph {
   mae_var *drop_scales;    /* of a classifier, see its options; or NULL */
   uint64_t *keys; /* scratch for the masks */
   bool recompute;       /* each block is a segment, mae_tape_checkpoint */
+  mae_precision precision; /* of the linear layers */
   bool measured;        /* the parameters have no data */
   int32_t encoder_ops; /* operations of the encoder come first */
 } mae_graph;
@@ -32,6 +33,7 @@ typedef struct mae_graph_outputs {
   bool final_norm; /* tokens through the encoder's last norm, if it has one */
   bool attention;  /* the blocks' attention weights, not their tokens */
   bool logits; /* the last block's tokens pooled and through the head */
+  mae_precision precision;
 } mae_graph_outputs;
 
 /* The encoder as deep as is needed: graph->features[i], after block i of the
@@ -40,12 +42,24 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,
                               mae_graph *graph);
-/* Encoder, decoder and loss: graph->pred and graph->loss.  With grads, one
- * array per parameter (NULL for fixed ones), it can run backward; they must
- * outlive the graph.  recompute: keep only what goes into each block. */
+
+typedef struct mae_graph_options {
+  /* One array per parameter, where its gradient goes, or NULL: fixed, frozen;
+   * they must outlive the graph.  Blocks before the first trained one run
+   * forward alone.  grads NULL: nothing is trained, the graph runs forward
+   * only. */
+  float *const *grads;
+  bool recompute; /* keep only what goes into each block */
+  mae_precision precision; /* of the linear layers */
+  bool drop_path; /* a classifier: record drop_scales: 2 * depth inputs [B], for
+                     each block that of its attention and that of its MLP, which
+                     the branches are scaled by.  Ones until the caller writes */
+} mae_graph_options;
+
+/* Encoder, decoder and loss: graph->pred and graph->loss. */
 mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
-                                 float *const *grads, bool recompute,
+                                 const mae_graph_options *options,
                                  mae_graph *graph);
 
 typedef struct mae_graph_cost {
@@ -54,22 +68,13 @@ typedef struct mae_graph_cost {
   double step_flops; /* forward, again and backward */
 } mae_graph_cost;
 
-/* What mae_graph_autoencoder with grads would take.  The model may be one of
+/* What mae_graph_autoencoder with gradients of all that pretraining trains
+ * would take; options->grads is not read.  The model may be one of
  * mae_model_describe: no data is touched. */
 mae_status mae_graph_measure(mae_context *context, const mae_model *model,
-                             int64_t batch, int64_t kept, bool recompute,
+                             int64_t batch, int64_t kept,
+                             const mae_graph_options *options,
                              mae_graph_cost *cost);
-
-typedef struct mae_classifier_graph_options {
-  /* One array per parameter, where its gradient goes, or NULL: frozen; they
-   * must outlive the graph.  Blocks before the first trained one run forward
-   * alone.  grads NULL: nothing is trained, the graph runs forward only. */
-  float *const *grads;
-  bool recompute; /* keep only what goes into each block */
-  bool drop_path; /* record drop_scales: 2 * depth inputs [B], for each block
-                     that of its attention and that of its MLP, which the
-                     branches are scaled by.  Ones until the caller writes */
-} mae_classifier_graph_options;
 
 /* All patches in order, the encoder, pooling, norm and head, and the mean
  * cross-entropy to graph->target, [B, num_classes] rows of probabilities that
@@ -77,13 +82,14 @@ typedef struct mae_classifier_graph_options {
  * go to mae_graph_images.  MAE_ERROR_STATE: the model has no head. */
 mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 int64_t batch,
-                                const mae_classifier_graph_options *options,
+                                const mae_graph_options *options,
                                 mae_graph *graph);
 /* What that would take; of options->grads, which must not be NULL, only which
  * are NULL counts.  The head's operations are among the encoder's. */
-mae_status mae_graph_measure_classifier(
-    mae_context *context, const mae_model *model, int64_t batch,
-    const mae_classifier_graph_options *options, mae_graph_cost *cost);
+mae_status mae_graph_measure_classifier(mae_context *context,
+                                        const mae_model *model, int64_t batch,
+                                        const mae_graph_options *options,
+                                        mae_graph_cost *cost);
 
 /* Fine on a zeroed graph. */
 void mae_graph_destroy(mae_graph *graph);

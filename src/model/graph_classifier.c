@@ -51,10 +51,11 @@ static void fill_drop_scales(mae_graph *g) {
 
 mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 int64_t batch,
-                                const mae_classifier_graph_options *options,
+                                const mae_graph_options *options,
                                 mae_graph *graph) {
   *graph = (mae_graph){.grads = options->grads,
-                       .recompute = options->recompute};
+                       .recompute = options->recompute,
+                       .precision = options->precision};
   mae_status status = record(context, model, batch, options->drop_path, graph);
   if (status == MAE_OK)
     status = mae_tape_plan(graph->tape, options->grads
@@ -67,11 +68,13 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
   return status;
 }
 
-mae_status mae_graph_measure_classifier(
-    mae_context *context, const mae_model *model, int64_t batch,
-    const mae_classifier_graph_options *options, mae_graph_cost *cost) {
+mae_status mae_graph_measure_classifier(mae_context *context,
+                                        const mae_model *model, int64_t batch,
+                                        const mae_graph_options *options,
+                                        mae_graph_cost *cost) {
   mae_graph g = {.grads = options->grads,
                  .recompute = options->recompute,
+                 .precision = options->precision,
                  .measured = true};
   mae_status status = record(context, model, batch, options->drop_path, &g);
   if (status == MAE_OK) status = mae_graph_measure_tape(&g, cost);

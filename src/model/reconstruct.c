@@ -8,9 +8,10 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
                             mae_graph **out) {
   mae_graph *g = &lane->autoencoder[mae_session_slot(s, count)];
   if (g->batch != count) {
+    const mae_graph_options o = {.precision = s->options.precision};
     mae_graph_destroy(g);
-    MAE_TRY(mae_graph_autoencoder(lane->context, s->model, count, s->kept, NULL,
-                                  false, g));
+    MAE_TRY(mae_graph_autoencoder(lane->context, s->model, count, s->kept, &o,
+                                  g));
   }
   *out = g;
   return MAE_OK;

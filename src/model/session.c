@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "kernels/precision.h"
 
 static const mae_session_options defaults = {
     .struct_size = sizeof defaults,
@@ -68,6 +69,7 @@ static mae_status check(const mae_session_options *o, const mae_config *c) {
   MAE_TRY(check_choice("dtype", (int)o->dtype, MAE_DTYPE_F16));
   MAE_TRY(check_choice("l2_normalize", o->l2_normalize, 1));
   MAE_TRY(check_choice("mode", (int)o->mode, MAE_MODE_THROUGHPUT));
+  MAE_TRY(mae_precision_check("mae_session_options", o->precision));
   if (o->l2_normalize && o->features == MAE_FEATURES_ATTENTION)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                     "l2_normalize does not go with attention weights");

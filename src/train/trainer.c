@@ -21,15 +21,16 @@ static mae_status record_autoencoder(mae_trainer *t, mae_context *context) {
   MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &kept));
   t->noise = mae_calloc(mae_trainer_noise_values(c, o), sizeof *t->noise);
   if (!t->noise) return MAE_ERROR_OUT_OF_MEMORY;
-  return mae_graph_autoencoder(context, t->model, o->batch_size, kept,
-                               t->optimizer.grad, o->recompute, &t->graph);
+  const mae_graph_options graph =
+      mae_trainer_graph_options(o, t->optimizer.grad);
+  return mae_graph_autoencoder(context, t->model, o->batch_size, kept, &graph,
+                               &t->graph);
 }
 
 static mae_status record_classifier(mae_trainer *t, mae_context *context) {
   const mae_trainer_options *o = &t->options;
-  const mae_classifier_graph_options graph = {.grads = t->optimizer.grad,
-                                              .recompute = o->recompute,
-                                              .drop_path = o->drop_path > 0};
+  const mae_graph_options graph =
+      mae_trainer_graph_options(o, t->optimizer.grad);
   return mae_graph_classifier(context, t->model, o->batch_size, &graph,
                               &t->graph);
 }

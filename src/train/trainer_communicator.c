@@ -80,7 +80,8 @@ static uint64_t digest_options(const mae_trainer_options *o) {
                             o->cutmix,
                             o->mix_prob,
                             o->mix_switch_prob,
-                            o->trainable_blocks};
+                            o->trainable_blocks,
+                            o->precision};
   uint64_t digest = o->seed;
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
     digest = mix_double(digest, numbers[i]);

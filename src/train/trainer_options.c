@@ -1,5 +1,6 @@
 /* What a trainer may be asked for. */
 #include "base/options.h"
+#include "kernels/precision.h"
 #include "train/trainer.h"
 
 static const mae_trainer_options defaults = {.struct_size = sizeof defaults,
@@ -71,6 +72,7 @@ static mae_status check(const mae_trainer_options *o) {
   MAE_TRY(check_number("warmup_steps", (double)o->warmup_steps, 0, 1e15));
   MAE_TRY(check_number("total_steps", (double)o->total_steps, 0, 1e15));
   MAE_TRY(check_number("ema_decay", o->ema_decay, 0, 1));
+  MAE_TRY(mae_precision_check("mae_trainer_options", o->precision));
   return check_classifier(o);
 }
 
@@ -105,4 +107,12 @@ mae_status mae_trainer_options_suit(const mae_trainer_options *o,
   return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
                   "trainable_blocks is %d; the model has %d",
                   o->trainable_blocks, config->depth);
+}
+
+mae_graph_options mae_trainer_graph_options(const mae_trainer_options *o,
+                                            float *const *grads) {
+  return (mae_graph_options){.grads = grads,
+                             .recompute = o->recompute,
+                             .precision = o->precision,
+                             .drop_path = o->drop_path > 0};
 }

@@ -10,8 +10,8 @@ static mae_status measure_autoencoder(mae_context *context,
                                       mae_graph_cost *cost) {
   int64_t kept;
   MAE_TRY(mae_config_kept(&model->config, o->mask_ratio, true, &kept));
-  return mae_graph_measure(context, model, o->batch_size, kept, o->recompute,
-                           cost);
+  const mae_graph_options graph = mae_trainer_graph_options(o, NULL);
+  return mae_graph_measure(context, model, o->batch_size, kept, &graph, cost);
 }
 
 static mae_status measure_classifier(mae_context *context,
@@ -24,9 +24,7 @@ static mae_status measure_classifier(mae_context *context,
   if (!grads) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++)
     if (trains[i]) grads[i] = &there;
-  const mae_classifier_graph_options graph = {.grads = grads,
-                                              .recompute = o->recompute,
-                                              .drop_path = o->drop_path > 0};
+  const mae_graph_options graph = mae_trainer_graph_options(o, grads);
   mae_status status = mae_graph_measure_classifier(
       context, model, o->batch_size, &graph, cost);
   free(grads);
