@@ -147,6 +147,11 @@ for run in head head2 whole; do
 done
 same_file head.npy head2.npy
 if cmp -s head.npy whole.npy; then echo "FAILED, nothing trained"; exit 1; fi
+# In bf16, and tested in it after the epoch.
+expect 0 finetune rounded --epochs 1 --warmup-epochs 0 --precision bf16 --quiet
+expect 0 grep -q -x 'precision = bf16' rounded/config.txt
+expect 0 mae eval -q -m rounded/model.safetensors --data $val --precision bf16
+printed "^top-1  *$(top1 val_top1 rounded) %\$"
 # From scratch.
 expect 0 mae finetune --recipe scratch --data $train --val $val --out scratch \
   $sizes --epochs 2 --warmup-epochs 0 --batch 8 --accum 2 --threads 1 --quiet
@@ -300,6 +305,9 @@ expect 0 mae probe -q -m pre/model.safetensors --data $train --val $train \
 printed '^1 nearest neighbours$'
 printed '^top-1  *100.00 %$' # each is its own neighbour
 if grep -q 'linear\|loss' out; then cat out; exit 1; fi
+expect 0 mae probe -q -m pre/model.safetensors --data $train --val $val \
+  --epochs 2 --precision bf16
+printed '^linear probe$'
 # It can be fine-tuned as any weights.
 expect 0 finetune further -m probe.safetensors --epochs 1 --warmup-epochs 0 -q
 expect 2 mae probe --data $train --val $val
@@ -308,6 +316,8 @@ expect 2 mae probe -m pre/model.safetensors --data $train
 said 'which images to test on?'
 expect 2 mae probe -m pre/model.safetensors --data $train --val $val --no-linear
 said 'no-linear goes with --knn'
+expect 2 mae probe -m pre/model.safetensors --data $train --val $val --precision x
+said "precision: 'x' is not f32 or bf16"
 expect 2 mae probe -m pre/model.safetensors --data $train --val $val --features x
 said "'x' is not class_token or mean"
 expect 1 mae probe -q -m pre/model.safetensors --data photos --val $val

@@ -167,7 +167,7 @@ expect 0 mae pretrain --config settings.txt --out configured $tiny --quiet \
 expect 0 helper metrics configured/metrics.jsonl 6 2
 for line in 'epochs = 2' 'samples = 4' 'blr = 0.02' 'mask-ratio = 0.5' \
   'seed = 18446744073709551615' 'beta2 = 0.95' 'effective-batch = 16' \
-  'mean = 0.449' "data = $tmp/images.idx"; do
+  'precision = f32' 'mean = 0.449' "data = $tmp/images.idx"; do
   expect 0 grep -q -x -e "$line" configured/config.txt
 done
 # That file alone makes the same run again, from another folder.
@@ -175,6 +175,17 @@ expect 0 sh -c "mkdir elsewhere && cd elsewhere && '$build/mae' pretrain -q \
   --config ../configured/config.txt --out ../again"
 same_file configured/model.safetensors again/model.safetensors
 same_file configured/config.txt again/config.txt
+# In bf16 it is another, which keeps to that when it is resumed, and may end in
+# f32.
+expect 0 mae pretrain -q --config configured/config.txt --out rounded \
+  --precision bf16
+expect 0 grep -q -x 'precision = bf16' rounded/config.txt
+expect 1 cmp -s configured/model.safetensors rounded/model.safetensors
+expect 0 mae pretrain -q --out rounded --resume --epochs 3
+expect 0 grep -q -x 'precision = bf16' rounded/config.txt
+expect 0 mae pretrain -q --out rounded --resume --epochs 4 --precision f32
+expect 0 grep -q -x 'precision = f32' rounded/config.txt
+expect 0 helper metrics rounded/metrics.jsonl 12 4
 # Of batch, accum and effective-batch, options win over what the file says.
 for want in '4 8 32 --accum 8 --batch 4' '8 4 32 --effective-batch 32' \
   '4 4 16 --batch 4' '8 3 24 --accum 3'; do
@@ -205,6 +216,7 @@ bad_file 'epochs =' "epochs: '' is not"
 bad_file 'mask-ratio = 1.5' "mask-ratio: '1.5' is not 0 to 1"
 bad_file 'seed = -1' 'seed'
 bad_file 'mean = a,b' 'mean'
+bad_file 'precision = f16' "precision: 'f16' is not f32 or bf16"
 printf 'epochs 3\n' >bad.txt
 expect 1 pretrain bad --config bad.txt
 said "bad.txt:1: this is not 'key = value': epochs 3"

@@ -69,6 +69,9 @@ features size.npy tokens,size \
   "--output tokens --image-size 48x32 --crop-ratio 1 --mode throughput --batch 1"
 expect 0 helper npy size.npy '<f4' '(4, 25, 48)'
 features half.npy half "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --map"
+features bf16.npy tokens,bf16 "--output tokens --precision bf16"
+expect 1 helper same tokens.npy want
+features tokens.npy tokens "--output tokens --precision f32"
 features f16.npy mean "--output mean --f16"
 expect 0 helper npy f16.npy '<f2' '(4, 48)'
 features class.safetensors class ""
@@ -164,6 +167,7 @@ usage() {
 usage 'which weights' photos -o x.npy
 usage 'where to' -m colour.safetensors photos
 usage 'which images' -m colour.safetensors -o x.npy
+usage "'f16' is not f32 or bf16" -m colour.safetensors photos -o x.npy --precision f16
 usage 'does not end in' -m colour.safetensors photos -o x.txt
 usage '--batch' -m colour.safetensors --batch 0 photos -o x.npy
 usage '--threads' -m colour.safetensors --threads 2x photos -o x.npy
@@ -233,6 +237,8 @@ printed '^encoder  *48 wide, 3 blocks, 4 heads$'
 printed '^decoder  *32 wide, 2 blocks, 2 heads$'
 printed '^step  *1 image, 0.5 of the patches hidden$'
 printed 'GiB: it fits$'
+expect 0 mae plan --precision bf16
+printed '^activations '
 expect 0 mae plan --encoder-mask-tokens 1
 printed '^encoder  *3[0-9.]*  *an image, forward$'
 expect 0 mae plan --model vit_h14 --batch 60000 --recompute
@@ -247,7 +253,8 @@ printed 'does not fit; with --recompute it does$'
 expect 0 mae plan $deep --batch "$batch" --recompute
 printed 'GiB: it fits$'
 for mistake in '--model vit_x' '--image-size 1x' '--patch-size x' '--num-heads -1' \
-  '--mlp-ratio 0' '--layer-norm-eps 2' '--batch 0' '--mask-ratio 2' '--threads 0'; do
+  '--mlp-ratio 0' '--layer-norm-eps 2' '--batch 0' '--mask-ratio 2' '--threads 0' \
+  '--precision f16'; do
   expect 2 mae plan $mistake
   said "${mistake%% *}: "
 done
@@ -383,6 +390,7 @@ expect 0 helper picture drawn.png colour.safetensors 0 0.75 $all
 expect 0 mae reconstruct -m colour.safetensors unnamed -o drawn.png --seed 5 --mask-ratio 0.5
 expect 0 helper picture drawn.png colour.safetensors 5 0.5 unnamed
 expect 1 helper picture drawn.png colour.safetensors 6 0.5 unnamed
+expect 0 mae reconstruct -m colour.safetensors unnamed -o drawn.png --precision bf16
 expect 0 mae reconstruct -m grey.safetensors unnamed -o drawn.png
 expect 0 helper picture drawn.png grey.safetensors 0 0.75 unnamed
 expect 1 mae reconstruct -m colour.safetensors text unnamed -o drawn.png
@@ -392,6 +400,7 @@ expect 1 mae reconstruct -m encoder.safetensors unnamed -o x.png
 said 'no decoder'
 expect 1 mae reconstruct -m colour.safetensors text -o x.png
 expect 2 mae reconstruct -m colour.safetensors -o x.png
+expect 2 mae reconstruct -m colour.safetensors --precision half unnamed -o x.png
 expect 2 mae reconstruct -m colour.safetensors --mask-ratio 2 unnamed -o x.png
 absent x.png ./*.tmp-*
 

@@ -22,6 +22,7 @@ int classifier_option(classifier_options *o, int code, const char *value) {
       return option_count("batch", value, 1, MOST_BATCH, &o->batch);
     case CLASSIFIER_THREADS:
       return option_count("threads", value, 1, MOST_THREADS, &o->threads);
+    case OPTION_PRECISION: return precision_option(value, &o->precision);
     default: return -1;
   }
 }
@@ -41,6 +42,7 @@ static int set_session(const classifier_options *o, classifier *c) {
       mae_model_config(c->model, &config) != MAE_OK)
     return fail_library();
   if (o->batch) c->session.batch_size = o->batch;
+  c->session.precision = o->precision;
   return look_apply(&o->look, &config, &c->session);
 }
 

@@ -5,6 +5,7 @@
 
 #include "tool/class_names.h"
 #include "tool/look.h"
+#include "tool/precision.h"
 #include "tool/weights.h"
 
 typedef struct classifier_options {
@@ -12,6 +13,7 @@ typedef struct classifier_options {
   look_options look;
   const char *model_path;
   int32_t batch, threads; /* 0: not given */
+  mae_precision precision;
   bool quiet, help;
 } classifier_options;
 
@@ -24,8 +26,8 @@ enum { CLASSIFIER_BATCH = 1200, CLASSIFIER_THREADS };
       {"batch", required_argument, NULL, CLASSIFIER_BATCH},   \
       {"threads", required_argument, NULL, CLASSIFIER_THREADS}, \
       {"quiet", no_argument, NULL, 'q'},                      \
-      {"help", no_argument, NULL, 'h'}, WEIGHTS_LONG_OPTIONS, \
-      LOOK_LONG_OPTIONS
+      {"help", no_argument, NULL, 'h'}, PRECISION_LONG_OPTION, \
+      WEIGHTS_LONG_OPTIONS, LOOK_LONG_OPTIONS
 
 #define CLASSIFIER_MODEL_HELP                                              \
   "  -m, --model FILE         a classifier, of mae finetune, mae probe, or\n" \
@@ -36,6 +38,7 @@ enum { CLASSIFIER_BATCH = 1200, CLASSIFIER_THREADS };
   "\n"                                                  \
   "      --batch N            images per pass (16)\n"   \
   "      --threads N          (one per CPU)\n"          \
+  PRECISION_HELP                                        \
   "  -q, --quiet              no progress\n"            \
   "\n" WEIGHTS_HELP
 

@@ -12,6 +12,7 @@
 #include "tool/commands.h"
 #include "tool/option_count.h"
 #include "tool/parse.h"
+#include "tool/precision.h"
 #include "tool/rows.h"
 #include "tool/say.h"
 
@@ -49,6 +50,7 @@ static const char help[] =
     "                           all threads on one pass (the default), or "
     "each\n"
     "                           on images of its own\n"
+    PRECISION_HELP
     "  -q, --quiet              no progress\n"
     "  -v, --verbose            say at once what cannot be read\n"
     "\n" WEIGHTS_HELP
@@ -88,6 +90,7 @@ static const struct option long_options[] = {
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
+    PRECISION_LONG_OPTION,
     WEIGHTS_LONG_OPTIONS,
     LOOK_LONG_OPTIONS,
     {0}};
@@ -135,6 +138,7 @@ static int read_option(features_request *r, int code, const char *value) {
     case OPTION_F16: r->dtype = MAE_DTYPE_F16; break;
     case OPTION_OUTPUT: return read_output(r, value);
     case OPTION_MODE: return read_mode(r, value);
+    case OPTION_PRECISION: return precision_option(value, &r->precision);
     case OPTION_BLOCKS:
       if (!parse_ints(value, MOST_BLOCKS, r->blocks, &r->n_blocks))
         return fail_usage("--blocks: '%s' is not I,J,...", value);

@@ -17,6 +17,7 @@ typedef struct features_request {
   mae_features output;
   mae_mode mode;
   mae_dtype dtype;
+  mae_precision precision;
   bool no_final_norm, l2;
   int32_t batch, threads;
   int32_t blocks[MOST_BLOCKS], n_blocks;

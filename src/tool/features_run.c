@@ -34,6 +34,7 @@ static int session_options(const features_request *r, mae_config *config,
   o->l2_normalize = r->l2;
   o->dtype = r->dtype;
   o->mode = r->mode;
+  o->precision = r->precision;
   if (r->n_blocks == 1) o->block = r->blocks[0];
   if (r->n_blocks > 1) {
     o->blocks = r->blocks;

@@ -7,6 +7,7 @@
 #include "tool/commands.h"
 #include "tool/model_options.h"
 #include "tool/parse.h"
+#include "tool/precision.h"
 #include "tool/say.h"
 
 static const char help[] =
@@ -20,6 +21,7 @@ static const char help[] =
     "      --mask-ratio X       of the patches hidden, in (0, 1) (0.75)\n"
     "      --recompute          the run will compute again\n"
     "      --threads N          the run will have so many (one per CPU)\n"
+    PRECISION_HELP
     "\n" MODEL_HELP
     "\n"
     "Memory is of the trainer and its model: images being decoded and the\n"
@@ -42,6 +44,7 @@ static const struct option long_options[] = {
     {"recompute", no_argument, NULL, OPTION_RECOMPUTE},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"help", no_argument, NULL, 'h'},
+    PRECISION_LONG_OPTION,
     MODEL_LONG_OPTIONS,
     {0}};
 
@@ -67,6 +70,8 @@ static int read_option(request *r, int code, const char *value) {
       return parse_int(value, 1, INT32_MAX, &r->threads)
                  ? TOOL_OK
                  : fail_usage("--threads: '%s' is no count", value);
+    case OPTION_PRECISION:
+      return precision_option(value, &r->trainer.precision);
     case OPTION_RECOMPUTE: r->trainer.recompute = 1; return TOOL_OK;
     case 'h': r->help = true; return TOOL_OK;
     default: return fail_usage("see the options");

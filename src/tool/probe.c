@@ -8,6 +8,7 @@
 #include "tool/commands.h"
 #include "tool/option_count.h"
 #include "tool/parse.h"
+#include "tool/precision.h"
 #include "tool/say.h"
 
 static const char help[] =
@@ -46,6 +47,7 @@ static const char help[] =
     "\n"
     "      --pass N             images per pass of the encoder (16)\n"
     "      --threads N          (one per CPU)\n"
+    PRECISION_HELP
     "  -q, --quiet              no progress\n"
     "\n" WEIGHTS_HELP
     "\n"
@@ -90,6 +92,7 @@ static const struct option long_options[] = {
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
+    PRECISION_LONG_OPTION,
     WEIGHTS_LONG_OPTIONS,
     LOOK_LONG_OPTIONS,
     {0}};
@@ -144,6 +147,7 @@ static int read_option(probe_request *r, int code, const char *value) {
     case OPTION_PASS: return option_count("pass", value, 1, MOST_PASS, &r->pass);
     case OPTION_THREADS:
       return option_count("threads", value, 1, MOST_THREADS, &r->threads);
+    case OPTION_PRECISION: return precision_option(value, &r->precision);
     default: return fail_usage("see the options");
   }
 }

@@ -17,6 +17,7 @@ typedef struct probe_request {
   bool no_linear, quiet, help;
   mae_probe_options probe;
   int32_t pass, threads;
+  mae_precision precision; /* of the encoder */
   failures failed;
 } probe_request;
 

@@ -8,6 +8,7 @@
 #include "tool/look.h"
 #include "tool/parse.h"
 #include "tool/paths.h"
+#include "tool/precision.h"
 #include "tool/say.h"
 #include "tool/scene.h"
 #include "tool/weights.h"
@@ -26,6 +27,7 @@ static const char help[] =
     "  -o, --out FILE           a PNG\n"
     "      --mask-ratio X       share of the patches to remove (0.75)\n"
     "      --seed N             of the masks (0)\n"
+    PRECISION_HELP
     "\n" LOOK_HELP "\n" WEIGHTS_HELP
     "\n"
     "Exit status: 0; 1 when an image could not be read (the others are still\n"
@@ -40,6 +42,7 @@ typedef struct request {
   const char *model_path, *out_path;
   double mask_ratio;
   uint64_t seed;
+  mae_precision precision;
   bool help;
   path_list paths;
   failures failed;
@@ -55,6 +58,7 @@ static const struct option long_options[] = {
     {"mask-ratio", required_argument, NULL, OPTION_RATIO},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"help", no_argument, NULL, 'h'},
+    PRECISION_LONG_OPTION,
     WEIGHTS_LONG_OPTIONS,
     LOOK_LONG_OPTIONS,
     {0}};
@@ -70,6 +74,7 @@ static int read_option(request *r, int code, const char *value) {
     case OPTION_SEED:
       if (parse_seed(value, &r->seed)) return TOOL_OK;
       return fail_usage("--seed: '%s' is no seed", value);
+    case OPTION_PRECISION: return precision_option(value, &r->precision);
     default: return fail_usage("see the options");
   }
 }
@@ -147,6 +152,7 @@ static int with_session(request *r, mae_context *context, mae_model *model) {
   mae_session_options_init(&o, sizeof o);
   o.mask_ratio = r->mask_ratio;
   o.seed = r->seed;
+  o.precision = r->precision;
   look_of_model(&r->look, model, &s.config);
   status = look_apply(&r->look, &s.config, &o);
   if (status != TOOL_OK) return status;

@@ -10,6 +10,7 @@
 #include "tool/chart.h"
 #include "tool/interrupt.h"
 #include "tool/mpi.h"
+#include "tool/precision.h"
 #include "tool/run_report.h"
 #include "tool/say.h"
 #include "tool/text_file.h"
@@ -205,6 +206,8 @@ static int begin_folder(run *r) {
   if (status != TOOL_OK) return status;
   r->seconds = r->metrics.latest.seconds;
   status = r->task->begin(r);
+  if (status == TOOL_OK && !r->quiet)
+    precision_tell(r->context, r->settings.trainer.precision);
   if (status == TOOL_OK && r->settings.warmup_epochs >= r->settings.epochs)
     say("the warm-up of %g epochs is no shorter than the run of %d",
         r->settings.warmup_epochs, (int)r->settings.epochs);

@@ -8,6 +8,7 @@
 
 #include "tool/config_file.h"
 #include "tool/parse.h"
+#include "tool/precision.h"
 #include "tool/say.h"
 #include "tool/settings_table.h"
 
@@ -63,6 +64,7 @@ static const char *argument_of(const setting *x) {
     case SETTING_REAL: return "X";
     case SETTING_SIZE: return "N|HxW";
     case SETTING_VALUES: return "R,G,B";
+    case SETTING_PRECISION: return "NAME";
     default: return "N";
   }
 }
@@ -95,6 +97,8 @@ static int wrong(const setting *x, const char *where, const char *value) {
   if (x->type == SETTING_INT || x->type == SETTING_REAL)
     return fail_usage("%s%s: '%s' is not %.10g to %.10g", where, x->name, value,
                       x->least, x->most);
+  if (x->type == SETTING_PRECISION)
+    return fail_usage("%s%s: '%s' is not f32 or bf16", where, x->name, value);
   return fail_usage("%s%s: '%s' is not %s", where, x->name, value,
                     argument_of(x));
 }
@@ -119,6 +123,7 @@ static bool set_value(const setting *x, void *at, const char *value) {
     case SETTING_VALUES:
       return parse_reals(value, SETTINGS_MOST_CHANNELS, list->values,
                          &list->count);
+    case SETTING_PRECISION: return precision_parse(value, at);
     default: return false;
   }
 }
@@ -203,6 +208,9 @@ void settings_write_value(const run_settings *s, int i, text *out) {
       text_add(out, "%dx%d", (int)whole[0], (int)whole[1]);
       break;
     case SETTING_VALUES: write_values(out, at); break;
+    case SETTING_PRECISION:
+      text_add(out, "%s", precision_name(*(const mae_precision *)at));
+      break;
   }
 }
 

@@ -43,6 +43,7 @@ mae_status samples_make(samples *s, const run_settings *settings,
   o.batch_size = 1; /* little memory beside the trainer's */
   o.mask_ratio = settings->trainer.mask_ratio;
   o.seed = settings->trainer.seed;
+  o.precision = settings->trainer.precision;
   return mae_session_create(context, model, &o, &s->session);
 }
 

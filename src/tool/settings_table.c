@@ -156,6 +156,9 @@ const setting settings_table[] = {
     INT(BOTH, "recompute", trainer.recompute, 0, 1,
         "1: keep only what goes into each block, compute the\n"
         "rest again: less memory, more time, same bits (0)"),
+    OTHER(BOTH, "precision", PRECISION, trainer.precision,
+          "of linear layers: f32 (the default); bf16, for\n"
+          "processors made for it"),
     OTHER(PRE, "seed", SEED, trainer.seed,
           "of weights, masks, order and crops (0)"),
     OTHER(FINE, "seed", SEED, trainer.seed,

@@ -13,6 +13,7 @@ typedef enum setting_type {
   SETTING_SEED,   /* uint64_t */
   SETTING_SIZE,   /* two int32_t, height and width */
   SETTING_VALUES, /* channel_values */
+  SETTING_PRECISION /* mae_precision */
 } setting_type;
 
 typedef struct setting {

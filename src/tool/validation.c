@@ -11,6 +11,7 @@ static int test_model(validation *v, run *r, const mae_model *model,
   mae_session_options o;
   mae_session_options_init(&o, sizeof o);
   o.batch_size = r->settings.loader.batch_size;
+  o.precision = r->settings.trainer.precision;
   o.mean = r->settings.mean.values;
   o.std = r->settings.std.values;
   passes p = {.context = r->context,

@@ -139,6 +139,7 @@ static void set_options(const char *what, mae_session_options *o) {
   if (strstr(what, "l2")) o->l2_normalize = 1;
   if (strstr(what, "nonorm")) o->final_norm = 0;
   if (strstr(what, "first")) o->block = 0;
+  if (strstr(what, "bf16")) o->precision = MAE_PRECISION_BF16;
   if (strstr(what, "blocks")) {
     o->blocks = blocks;
     o->num_blocks = 3;
