@@ -561,6 +561,7 @@ START_TEST(bad_images) {
     mae_session *s;
     make_pictures(p);
     o.mode = (mae_mode)mode;
+    o.batch_size = 2; /* so that more are to come */
     ASSERT_OK(mae_session_create(context, model, &o, &s));
     p->images[3].height = 0;
     ASSERT_FAILS(mae_features_u8(s, p->images, PICTURES, out),

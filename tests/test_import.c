@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/weights.h"
 #include "model/model.h"
 
 #define DATA "tests/data/import/"
@@ -426,6 +427,39 @@ START_TEST(no_model_at_all) {
 }
 END_TEST
 
+/* No dimensions, or more than a tensor here may have. */
+START_TEST(wrong_dimensions) {
+  static float values[256];
+  static const struct {
+    mae_tensor written;
+    const char *from, *to, *finding;
+  } cases[] = {
+      {{.data = values, .ndim = 1, .shape = {1}}, "[1]", "[ ]",
+       "norm.bias: 0 dimensions, expected [32]"},
+      {{.data = values, .ndim = 4, .shape = {1, 1, 1, 256}}, "[1,1,1,256]",
+       "[4,4,4,4,1]", "norm.bias: 5 dimensions, expected [32]"},
+  };
+  mae_model *model = small_model(4);
+  for (int k = 0; k < 2; k++) {
+    char *bytes, *at, entry[64];
+    write_changed(model, "norm.bias", NULL, &cases[k].written);
+    const size_t n = slurp(path, &bytes);
+    const int length =
+        snprintf(entry, sizeof entry,
+                 "\"norm.bias\":{\"dtype\":\"F32\",\"shape\":%s", cases[k].from);
+    at = memmem(bytes, n, entry, (size_t)length);
+    ck_assert_ptr_nonnull(at);
+    memcpy(at + length - strlen(cases[k].to), cases[k].to, strlen(cases[k].to));
+    spit(path, bytes, n);
+    free(bytes);
+    mae_load_report *r = failing_report("norm.bias");
+    assert_findings(r, MAE_LOAD_MISSHAPEN, 1, cases[k].finding);
+    mae_load_report_destroy(r);
+  }
+  mae_model_destroy(model);
+}
+END_TEST
+
 /* Weights of a type that is no real number. */
 START_TEST(wrong_dtype) {
   mae_model *model = small_model(4);
@@ -460,11 +494,13 @@ START_TEST(bad_options) {
   BAD(map, 2, "map");
   BAD(image_height, 32, "image size");
   BAD(image_height, -1, "image size");
+  BAD(image_width, 65537, "image size is 65537");
   BAD(grid_width, 4, "grid");
   BAD(num_heads, -1, "num_heads");
   BAD(decoder_num_heads, -1, "decoder_num_heads");
   BAD(norm_pix_loss, 2, "norm_pix_loss");
   BAD(layer_norm_eps, -1, "layer_norm_eps");
+  BAD(layer_norm_eps, 1, "layer_norm_eps");
   BAD(layer_norm_eps, NAN, "layer_norm_eps");
   BAD(struct_size, 0, "struct_size");
   o = options_of(2);
@@ -562,6 +598,47 @@ START_TEST(overrides) {
 }
 END_TEST
 
+/* In a file of ours, too, where they do not fit the weights or no model. */
+START_TEST(bad_overrides) {
+  mae_model *small = small_model(4), *model = NULL;
+  mae_load_options o = options_of(0);
+  ASSERT_OK(mae_model_save(small, path));
+  o.num_heads = 5;
+  ASSERT_FAILS(mae_model_import(path, &o, &model, NULL),
+               MAE_ERROR_INVALID_ARGUMENT, "5 heads");
+  ck_assert_ptr_nonnull(strstr(mae_last_error(), path));
+  o = options_of(0), o.decoder_num_heads = 5;
+  ASSERT_FAILS(mae_model_import(path, &o, &model, NULL),
+               MAE_ERROR_INVALID_ARGUMENT, "5 heads");
+  o = options_of(0), o.grid_height = 1, o.grid_width = 2;
+  ASSERT_FAILS(mae_model_import(path, &o, &model, NULL), MAE_ERROR_MISMATCH,
+               "pos_embed");
+  ck_assert_ptr_null(model);
+  mae_model_destroy(small);
+}
+END_TEST
+
+/* Patches as wide as no image, told by a tensor that has no values. */
+START_TEST(endless_grid) {
+  static const char header[] =
+      "{\"patch_embed.proj.weight\":{\"dtype\":\"F32\",\"shape\":[0,1,1,65536],"
+      "\"data_offsets\":[0,0]}}";
+  const uint64_t size = sizeof header - 1;
+  char bytes[8 + sizeof header];
+  mae_model *model = NULL;
+  mae_load_options o = options_of(2);
+  memcpy(bytes, &size, 8);
+  memcpy(bytes + 8, header, size);
+  spit(path, bytes, 8 + size);
+  for (int k = 0; k < 2; k++) {
+    o.grid_height = k ? 65536 : 1, o.grid_width = k ? 1 : 65536;
+    ASSERT_FAILS(mae_model_import(path, &o, &model, NULL), MAE_ERROR_MISMATCH,
+                 "so many patches overflows");
+  }
+  ck_assert_ptr_null(model);
+}
+END_TEST
+
 START_TEST(trainer_checkpoints) {
   mae_context *context = make_context(1, MAE_ISA_AUTO);
   mae_model *model = small_model(4), *loaded;
@@ -627,8 +704,12 @@ static const struct {
      "layer_norm_eps"},
     {"\"norm_pix_loss\": true", "\"norm_pix_loss\": 3", MAE_ERROR_FORMAT,
      "norm_pix_loss"},
+    {"\"image_size\": 16", "\"image_size\": [16, 3]", MAE_ERROR_MISMATCH,
+     "grid_height"},
     {"\"model_type\": \"vit_mae\"", "\"model_type\": \"bert\"",
      MAE_ERROR_UNSUPPORTED, "bert"},
+    {"\"model_type\": \"vit_mae\"", "\"model_type\": 3", MAE_ERROR_FORMAT,
+     "model_type"},
     {"\"hidden_act\": \"gelu\"", "\"hidden_act\": \"relu\"",
      MAE_ERROR_UNSUPPORTED, "relu"},
     {"{", "[", MAE_ERROR_FORMAT, "JSON"},
@@ -684,6 +765,26 @@ START_TEST(large_config) {
 }
 END_TEST
 
+static void expect_load_fails(mae_status status, const char *word) {
+  mae_model *model = NULL;
+  ASSERT_FAILS(mae_model_load(folder, &model), status, word);
+  ck_assert_ptr_nonnull(strstr(mae_last_error(), path));
+  ck_assert_ptr_null(model);
+}
+
+/* JSON, but no object; no file; what cannot be opened. */
+START_TEST(odd_config) {
+  copy_hf_mae("[1]", 3);
+  expect_load_fails(MAE_ERROR_FORMAT, "no JSON object");
+  ck_assert_int_eq(remove(path), 0);
+  ck_assert_int_eq(mkdir(path, 0777), 0);
+  expect_load_fails(MAE_ERROR_FORMAT, "no file");
+  ck_assert_int_eq(rmdir(path), 0);
+  ck_assert_int_eq(symlink("config.json", path), 0); /* to itself */
+  expect_load_fails(MAE_ERROR_IO, "cannot open");
+}
+END_TEST
+
 /* Without a config.json the options stand in for it. */
 START_TEST(no_config) {
   copy_hf_mae("", 0);
@@ -719,6 +820,58 @@ START_TEST(folder_with_bin) {
   ck_assert(mae_config_same(&c, &d));
   mae_model_destroy(a);
   mae_model_destroy(b);
+}
+END_TEST
+
+/* A header of 640 bytes begins as pickles of protocol 2 do. */
+START_TEST(header_like_a_pickle) {
+  enum { HEADER = 0x280 };
+  mae_weights *w;
+  char bytes[8 + HEADER + 4] = "\x80\2";
+  memset(bytes + 8, ' ', HEADER);
+  static const char entry[] =
+      "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+  memcpy(bytes + 8, entry, strlen(entry));
+  spit(path, bytes, sizeof bytes);
+  ASSERT_OK(mae_weights_open(path, false, &w));
+  ck_assert_int_eq(mae_weights_count(w), 1);
+  ck_assert_str_eq(mae_weights_at(w, 0)->name, "w");
+  mae_weights_close(w);
+}
+END_TEST
+
+/* The file shrinks between the look at its header and the reading. */
+START_TEST(truncated_while_open) {
+  for (int k = 0; k < 2; k++) {
+    mae_model *model = small_model(4);
+    mae_weights *w;
+    float value[4096];
+    ASSERT_OK(mae_model_export(model, MAE_LAYOUT_OFFICIAL,
+                               k ? MAE_DTYPE_F16 : MAE_DTYPE_F32, path));
+    ASSERT_OK(mae_weights_open(path, false, &w));
+    ck_assert_int_eq(truncate(path, 64), 0);
+    ASSERT_FAILS(mae_weights_read(w, mae_weights_find(w, "norm.weight"), value),
+                 MAE_ERROR_FORMAT, "truncated");
+    ck_assert_ptr_nonnull(strstr(mae_last_error(), path));
+    mae_weights_close(w);
+    mae_model_destroy(model);
+  }
+}
+END_TEST
+
+/* A path that no system takes is not copied about. */
+START_TEST(long_path) {
+  enum { LENGTH = 65537 };
+  char *name = malloc(LENGTH + 1);
+  mae_model *model = NULL;
+  memset(name, 'x', LENGTH);
+  name[LENGTH] = '\0';
+  ASSERT_FAILS(mae_model_load(name, &model), MAE_ERROR_INVALID_ARGUMENT,
+               "64 kilobytes");
+  ASSERT_FAILS(mae_model_load(NULL, &model), MAE_ERROR_INVALID_ARGUMENT,
+               "path is NULL");
+  ck_assert_ptr_null(model);
+  free(name);
 }
 END_TEST
 
@@ -1057,6 +1210,11 @@ START_TEST(export_f16) {
     mae_model_destroy(again);
     mae_model_destroy(third);
   }
+  mae_model_find(model, "norm.bias")->data[3] = -INFINITY; /* f16 has it */
+  ASSERT_OK(mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F16, path));
+  ASSERT_OK(mae_model_load(path, &again));
+  ck_assert_float_eq(mae_model_find(again, "norm.bias")->data[3], -INFINITY);
+  mae_model_destroy(again);
   mae_model_find(model, "norm.bias")->data[3] = 65519;
   ASSERT_OK(mae_model_export(model, MAE_LAYOUT_OFFICIAL, MAE_DTYPE_F16, path));
   mae_model_find(model, "norm.bias")->data[3] = -65520;
@@ -1183,17 +1341,24 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, partial_decoder);
   tcase_add_test(tests, other_models);
   tcase_add_test(tests, no_model_at_all);
+  tcase_add_test(tests, wrong_dimensions);
   tcase_add_test(tests, wrong_dtype);
   tcase_add_test(tests, bad_options);
   tcase_add_test(tests, usual_heads);
   tcase_add_test(tests, unround_ratio);
   tcase_add_test(tests, overrides);
+  tcase_add_test(tests, bad_overrides);
+  tcase_add_test(tests, endless_grid);
   tcase_add_test(tests, trainer_checkpoints);
   tcase_add_loop_test(tests, edited_config, 0,
                       sizeof config_edits / sizeof *config_edits);
   tcase_add_test(tests, large_config);
+  tcase_add_test(tests, odd_config);
   tcase_add_test(tests, no_config);
   tcase_add_test(tests, folder_with_bin);
+  tcase_add_test(tests, header_like_a_pickle);
+  tcase_add_test(tests, truncated_while_open);
+  tcase_add_test(tests, long_path);
   tcase_add_test(tests, empty_folder);
   tcase_add_test(tests, mapped_file);
   tcase_add_test(tests, mapped_hugging_face);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "golden.h"
+#include "io/checkpoint.h"
 #include "model/config.h"
 #include "suites.h"
 
@@ -53,6 +54,7 @@ static const struct {
     {offsetof(mae_config, image_height), 0, "image_height"},
     {offsetof(mae_config, image_height), 17, "patches of 4"},
     {offsetof(mae_config, image_width), -4, "image_width"},
+    {offsetof(mae_config, image_width), 18, "patches of 4"},
     {offsetof(mae_config, patch_size), 0, "patch_size"},
     {offsetof(mae_config, in_chans), 0, "in_chans"},
     {offsetof(mae_config, embed_dim), 0, "embed_dim"},
@@ -63,6 +65,7 @@ static const struct {
     {offsetof(mae_config, num_heads), 0, "heads"},
     {offsetof(mae_config, num_heads), 5, "heads"},
     {offsetof(mae_config, decoder_embed_dim), 18, "decoder_embed_dim"},
+    {offsetof(mae_config, decoder_embed_dim), 0, "decoder_embed_dim"},
     {offsetof(mae_config, decoder_depth), -1, "decoder_depth"},
     {offsetof(mae_config, decoder_num_heads), 3, "decoder_embed_dim"},
     {offsetof(mae_config, norm_pix_loss), 2, "norm_pix_loss"},
@@ -77,6 +80,20 @@ START_TEST(bad_config) {
   ASSERT_FAILS(mae_model_create(&c, 1, &model), MAE_ERROR_INVALID_ARGUMENT,
                bad_fields[_i].word);
   ck_assert_ptr_null(model);
+}
+END_TEST
+
+/* A patch of one value has no deviation to divide by. */
+START_TEST(patches_of_one_value) {
+  mae_config c = small_config();
+  mae_model *model = NULL;
+  c.patch_size = c.in_chans = 1;
+  ASSERT_FAILS(mae_model_create(&c, 1, &model), MAE_ERROR_INVALID_ARGUMENT,
+               "norm_pix_loss needs patches of two values");
+  ck_assert_ptr_null(model);
+  c.norm_pix_loss = 0;
+  ASSERT_OK(mae_model_create(&c, 1, &model));
+  mae_model_destroy(model);
 }
 END_TEST
 
@@ -100,6 +117,12 @@ START_TEST(bad_ratio_and_null) {
   c.struct_size = (size_t)-1; /* as if never set */
   ASSERT_FAILS(mae_model_create(&c, 1, &model), MAE_ERROR_INVALID_ARGUMENT,
                "struct_size");
+  ASSERT_FAILS(mae_model_config(NULL, &c), MAE_ERROR_INVALID_ARGUMENT,
+               "model is NULL");
+  model = small_model(1);
+  ASSERT_FAILS(mae_model_config(model, NULL), MAE_ERROR_INVALID_ARGUMENT,
+               "config is NULL");
+  mae_model_destroy(model);
   ck_assert_int_eq(mae_model_num_tensors(NULL), 0);
   ck_assert_ptr_null(mae_model_find(NULL, "x"));
   mae_model_destroy(NULL);
@@ -221,9 +244,15 @@ static const struct {
      "embed_dim"},
     {"mae.embed_dim\":\"32\"", "mae.embed_dXm\":\"32\"", MAE_ERROR_FORMAT,
      "mae.embed_dim"},
+    {"mae.embed_dim\":\"32\"", "mae.embed_dim\":\":2\"", MAE_ERROR_FORMAT,
+     "\"mae.embed_dim\" is \":2\""},
+    {"mae.embed_dim\":\"32\"", "mae.embed_dim\":\"3x\"", MAE_ERROR_FORMAT,
+     "\"mae.embed_dim\" is \"3x\""},
     {"mae.depth\":\"2\"", "mae.depth\":\"3\"", MAE_ERROR_MISMATCH, "blocks.2"},
     {"mae.mlp_ratio\":\"4\"", "mae.mlp_ratio\":\"x\"", MAE_ERROR_FORMAT,
      "mlp_ratio"},
+    {"mae.mlp_ratio\":\"4\"", "mae.mlp_rXtio\":\"4\"", MAE_ERROR_FORMAT,
+     "no \"mae.mlp_ratio\""},
     {"\"norm.weight\"", "\"norm.weighs\"", MAE_ERROR_MISMATCH, "norm.weight"},
     {"\"dtype\":\"F32\"", "\"dtype\":\"U32\"", MAE_ERROR_MISMATCH, "F32"},
 };
@@ -240,6 +269,21 @@ START_TEST(edited_checkpoint) {
   ASSERT_FAILS(mae_model_load(path, &b), edits[_i].status, edits[_i].word);
   ck_assert_ptr_null(b);
   free(bytes);
+  mae_model_destroy(a);
+}
+END_TEST
+
+/* Later texts of one key win, so these are those of the file. */
+START_TEST(metadata_out_of_range) {
+  static const char *const numbers[] = {"2147483648", "18446744073709551616"};
+  mae_model *a = small_model(3), *b = NULL;
+  for (int i = 0; i < 2; i++) {
+    const mae_safetensors_text text = {"mae.depth", numbers[i]};
+    ASSERT_OK(mae_checkpoint_write(path, a, NULL, 0, &text, 1));
+    ASSERT_FAILS(mae_model_load(path, &b), MAE_ERROR_FORMAT, numbers[i]);
+    ASSERT_FAILS(mae_model_load(path, &b), MAE_ERROR_FORMAT, "mae.depth");
+  }
+  ck_assert_ptr_null(b);
   mae_model_destroy(a);
 }
 END_TEST
@@ -394,11 +438,13 @@ Suite *model_suite(void) {
   tcase_add_loop_test(tc, bad_config, 0,
                       sizeof bad_fields / sizeof *bad_fields);
   tcase_add_test(tc, bad_ratio_and_null);
+  tcase_add_test(tc, patches_of_one_value);
   tcase_add_test(tc, initialisation);
   tcase_add_test(tc, seeds);
   tcase_add_test(tc, round_trip);
   tcase_add_test(tc, truncated_checkpoint);
   tcase_add_loop_test(tc, edited_checkpoint, 0, sizeof edits / sizeof *edits);
+  tcase_add_test(tc, metadata_out_of_range);
   tcase_add_test(tc, no_such_file);
   tcase_add_test(tc, full_disk);
   tcase_add_test(tc, mask_tokens_of_the_encoder);

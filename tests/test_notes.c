@@ -319,6 +319,7 @@ static const struct {
     {"[\"a\",\"b\",\"c\"]]", NULL, NULL, "class_names"},
     {"[\"a\",\"b\",\"c]", NULL, NULL, "class_names"},
     {"[\"a\",\"b\",3]", NULL, NULL, "class_names"},
+    {"[1,\"b\",\"c\"]", NULL, NULL, "class_names"},
     {"[\"a\",\"b\",null]", NULL, NULL, "class_names"},
     {"[\"a\",\"b\",[\"c\"]]", NULL, NULL, "class_names"},
     {"{\"a\":1,\"b\":2,\"c\":3}", NULL, NULL, "class_names"},

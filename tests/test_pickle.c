@@ -303,6 +303,27 @@ START_TEST(many_items) {
 }
 END_TEST
 
+/* Four lists of so many items each. */
+static mae_status four_lists(int count) {
+  builder b = {0};
+  PUT(&b, P "Nq\0");
+  for (int k = 0; k < 4; k++) {
+    PUT(&b, "](");
+    for (int i = 0; i < count; i++) PUT(&b, "h\0");
+    PUT(&b, "e\x86");
+  }
+  PUT(&b, ".");
+  mae_status status = read_and_free(b.bytes, b.size);
+  free(b.bytes);
+  return status;
+}
+
+START_TEST(many_items_in_all) {
+  ASSERT_OK(four_lists((1 << 20) - 2)); /* and eight in the pairs */
+  ASSERT_FAILS(four_lists(1 << 20), MAE_ERROR_FORMAT, "more items");
+}
+END_TEST
+
 /* Sums of shared lists: 2^40 items when unfolded, forty values here. */
 START_TEST(billion_laughs) {
   builder b = {0};
@@ -372,6 +393,7 @@ Suite *pickle_suite(void) {
   tcase_add_loop_test(tests, refusals, 0, sizeof refused / sizeof *refused);
   tcase_add_test(tests, deep_nesting);
   tcase_add_test(tests, many_items);
+  tcase_add_test(tests, many_items_in_all);
   tcase_add_test(tests, billion_laughs);
   tcase_add_test(tests, truncated_anywhere);
   tcase_add_test(tests, any_byte_changed);

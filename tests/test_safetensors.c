@@ -13,6 +13,7 @@
 
 #include "count_alloc.h"
 #include "folder.h"
+#include "io/atomic_file.h"
 #include "io/safetensors.h"
 #include "suites.h"
 
@@ -603,6 +604,46 @@ START_TEST(disk_full) {
 }
 END_TEST
 
+/* What is written at an offset, too. */
+START_TEST(disk_full_at) {
+  file_path dir = new_folder("disk_full_at");
+  file_path path = in_folder("disk_full_at/file");
+  static const char zeros[4096];
+  mae_atomic_file file;
+  ck_assert_int_eq(mae_atomic_begin(path.text, &file), MAE_OK);
+  signal(SIGXFSZ, SIG_IGN);
+  struct rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  const struct rlimit limit = {5000, before.rlim_max};
+  ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  mae_status inside = mae_atomic_write_at(&file, 500, zeros, sizeof zeros);
+  mae_status across = mae_atomic_write_at(&file, 4000, zeros, sizeof zeros);
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, SIG_DFL);
+  ck_assert_int_eq(inside, MAE_OK);
+  assert_fails(across, MAE_ERROR_NO_SPACE, path.text);
+  mae_atomic_abort(&file);
+  ck_assert_int_eq(count_files(dir.text), 0);
+}
+END_TEST
+
+START_TEST(system_errors) {
+  static const struct {
+    int error;
+    mae_status status;
+  } kinds[] = {{ENOENT, MAE_ERROR_NOT_FOUND},    {ENOTDIR, MAE_ERROR_NOT_FOUND},
+               {ENOSPC, MAE_ERROR_NO_SPACE},     {EDQUOT, MAE_ERROR_NO_SPACE},
+               {EFBIG, MAE_ERROR_NO_SPACE},      {EIO, MAE_ERROR_IO},
+               {ENOMEM, MAE_ERROR_OUT_OF_MEMORY}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    char word[128];
+    snprintf(word, sizeof word, "cannot read a/b: %s", strerror(kinds[i].error));
+    assert_fails(mae_io_fail("read", "a/b", kinds[i].error), kinds[i].status,
+                 word);
+  }
+}
+END_TEST
+
 START_TEST(absent_folder) {
   assert_fails(write_one(in_folder("absent/file").text, 1, 0),
                MAE_ERROR_NOT_FOUND, "absent/file");
@@ -734,6 +775,8 @@ static void add_reading(TCase *tests) {
 
 static void add_replacing(TCase *tests) {
   tcase_add_test(tests, disk_full);
+  tcase_add_test(tests, disk_full_at);
+  tcase_add_test(tests, system_errors);
   tcase_add_test(tests, absent_folder);
   tcase_add_test(tests, folder_as_target);
   tcase_add_test(tests, folder_without_permission);

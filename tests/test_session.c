@@ -222,6 +222,15 @@ START_TEST(bad_options) {
   mae_session_options_init(&good, sizeof good);
   o = good, o.batch_size = 0;
   refuse(o, "batch_size");
+  o = good, o.batch_size = 65537;
+  refuse(o, "batch_size");
+  o = good, o.l2_normalize = 2;
+  refuse(o, "l2_normalize is 2");
+  const int32_t blocks[] = {0};
+  o = good, o.blocks = blocks, o.num_blocks = -1;
+  refuse(o, "num_blocks is -1");
+  o.num_blocks = 65537;
+  refuse(o, "num_blocks is 65537");
   o = good, o.features = (mae_features)5;
   refuse(o, "features");
   o = good, o.block = 2;
@@ -264,11 +273,39 @@ START_TEST(bad_calls) {
                MAE_ERROR_INVALID_ARGUMENT, "images");
   ASSERT_FAILS(mae_session_reconstruct(s, images, 1, NULL, NULL, NULL),
                MAE_ERROR_INVALID_ARGUMENT, "out");
+  ASSERT_FAILS(mae_session_reconstruct(NULL, images, 1, NULL, out, NULL),
+               MAE_ERROR_INVALID_ARGUMENT, "session");
+  ASSERT_FAILS(mae_session_forward(s, NULL, 1, NULL, NULL, NULL, NULL),
+               MAE_ERROR_INVALID_ARGUMENT, "images");
   ASSERT_OK(mae_session_features(s, images, 0, NULL, out));
   ASSERT_OK(mae_session_features(s, images, 1, NULL, out));
   mae_session_destroy(s);
   mae_session_destroy(NULL);
   ck_assert_int_eq(mae_session_feature_size(NULL), 0);
+  free(images);
+  mae_model_destroy(model);
+  mae_context_destroy(context);
+}
+END_TEST
+
+/* Without a decoder there is nothing to predict with. */
+START_TEST(no_decoder) {
+  mae_context *context = make_context(1, MAE_ISA_AUTO);
+  mae_config c = small_config();
+  mae_model *model;
+  mae_session *s;
+  float *images = small_images(1, 5), out[SMALL_IMAGE];
+  c.decoder_embed_dim = c.decoder_depth = c.decoder_num_heads = 0;
+  ASSERT_OK(mae_model_create(&c, 1, &model));
+  ASSERT_OK(mae_session_create(context, model, NULL, &s));
+  for (int i = 0; i < 2; i++) { /* the first leaves nothing behind */
+    ASSERT_FAILS(mae_session_reconstruct(s, images, 1, NULL, out, NULL),
+                 MAE_ERROR_STATE, "no decoder");
+    ASSERT_FAILS(mae_session_forward(s, images, 1, NULL, NULL, out, NULL),
+                 MAE_ERROR_STATE, "no decoder");
+  }
+  ASSERT_OK(mae_session_features(s, images, 1, NULL, out));
+  mae_session_destroy(s);
   free(images);
   mae_model_destroy(model);
   mae_context_destroy(context);
@@ -287,6 +324,7 @@ Suite *session_suite(void) {
   tcase_add_test(tc, steady_calls_allocate_nothing);
   tcase_add_test(tc, bad_options);
   tcase_add_test(tc, bad_calls);
+  tcase_add_test(tc, no_decoder);
   suite_add_tcase(suite, tc);
   return suite;
 }

@@ -306,6 +306,54 @@ START_TEST(name_with_nul) {
 }
 END_TEST
 
+/* As put_tensor_value, with a storage's key of any bytes, and the one size or
+ * stride as a text. */
+static void write_odd(const char *key, size_t length, bool size, bool stride) {
+  builder b = {0};
+  begin_dict(&b);
+  put_text(&b, "w");
+  put_global(&b, "torch._utils", "_rebuild_tensor_v2");
+  PUT(&b, "((");
+  put_text(&b, "storage");
+  put_global(&b, "torch", "FloatStorage");
+  const uint32_t count = (uint32_t)length;
+  PUT(&b, "X");
+  put(&b, &count, 4);
+  put(&b, key, length);
+  put_text(&b, "cpu");
+  put_int(&b, 6);
+  PUT(&b, "tQ");
+  put_int(&b, 0);
+  for (int k = 0; k < 2; k++) {
+    PUT(&b, "(");
+    if (k ? stride : size)
+      put_text(&b, "1");
+    else
+      put_int(&b, 1);
+    PUT(&b, "t");
+  }
+  PUT(&b, "\x89");
+  put_global(&b, "collections", "OrderedDict");
+  PUT(&b, ")RtR");
+  end_dict(&b);
+  const part parts[] = {{"a/data.pkl", b.bytes, b.size, 0},
+                        {"a/data/0", six, sizeof six, 0}};
+  write_archive(parts, 2);
+  free(b.bytes);
+}
+
+START_TEST(odd_values) {
+  write_odd("0", 1, false, false);
+  ASSERT_OK(use_all(path));
+  write_odd("0", 1, true, false);
+  ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "impossible size or strides");
+  write_odd("0", 1, false, true);
+  ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "impossible size or strides");
+  write_odd("0\0x", 3, false, false); /* which C would take for "0" */
+  ASSERT_FAILS(use_all(path), MAE_ERROR_FORMAT, "not in the archive");
+}
+END_TEST
+
 /* A thousand views of one storage. */
 START_TEST(shared_storage) {
   enum { VIEWS = 1000, ELEMENTS = 100000 };
@@ -490,6 +538,36 @@ START_TEST(lying_directory) {
 }
 END_TEST
 
+/* The file shrinks between the look at its directory and the reading. */
+START_TEST(truncated_while_open) {
+  enum { VALUES = 1 << 16 };
+  static const char *const storages[] = {"FloatStorage", "HalfStorage"};
+  float *values = calloc(VALUES, sizeof *values);
+  for (int k = 0; k < 4; k++) {
+    const size_t bytes = VALUES * (k % 2 ? sizeof(uint16_t) : sizeof(float));
+    const tensor_text t = {"w", storages[k % 2], NULL, VALUES, 0,
+                           1,   1,               {VALUES}, {1}};
+    builder b = {0};
+    mae_weights *w;
+    begin_dict(&b);
+    put_tensor(&b, &t);
+    end_dict(&b);
+    const part parts[] = {{"a/data.pkl", b.bytes, b.size, 0},
+                          {"a/far", values, VALUES, 0}, /* from the cache */
+                          {"a/data/0", values, bytes, 0}};
+    write_archive(parts, 3);
+    free(b.bytes);
+    ASSERT_OK(mae_weights_open(path, false, &w));
+    /* within the storage, or before it begins */
+    ck_assert_int_eq(truncate(path, k < 2 ? VALUES + 9999 : 10), 0);
+    ASSERT_FAILS(mae_weights_read(w, mae_weights_at(w, 0), values),
+                 MAE_ERROR_FORMAT, path);
+    mae_weights_close(w);
+  }
+  free(values);
+}
+END_TEST
+
 START_TEST(old_formats) {
   ASSERT_FAILS(use_all("tests/data/import/old.pth"), MAE_ERROR_FORMAT,
                "before torch 1.6");
@@ -636,6 +714,7 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, many_dimensions);
   tcase_add_test(tests, odd_names);
   tcase_add_test(tests, name_with_nul);
+  tcase_add_test(tests, odd_values);
   tcase_add_test(tests, shared_storage);
   tcase_add_test(tests, no_state_dict);
   tcase_add_test(tests, zip_bomb);
@@ -643,6 +722,7 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, big_endian);
   tcase_add_test(tests, damaged_storage);
   tcase_add_test(tests, lying_directory);
+  tcase_add_test(tests, truncated_while_open);
   tcase_add_test(tests, old_formats);
   tcase_add_test(tests, not_a_file);
   tcase_add_test(tests, truncated_anywhere);

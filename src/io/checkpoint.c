@@ -59,16 +59,14 @@ static void write_config(const mae_config *config,
 }
 
 mae_status mae_checkpoint_integer(const mae_safetensors *file, const char *key,
-                                  uint64_t least, uint64_t most,
-                                  uint64_t *value) {
+                                  uint64_t most, uint64_t *value) {
   const char *text = mae_safetensors_metadata(file, key);
   if (!text)
     return mae_fail(MAE_ERROR_FORMAT, "the metadata has no \"%s\"", key);
   char *end = NULL;
   errno = 0;
   unsigned long long number = strtoull(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end || errno || number < least ||
-      number > most)
+  if (*text < '0' || *text > '9' || *end || errno || number > most)
     return mae_fail(MAE_ERROR_FORMAT, "metadata \"%s\" is \"%.40s\"", key,
                     text);
   *value = number;
@@ -97,7 +95,7 @@ mae_status mae_checkpoint_config(const mae_safetensors *file,
   for (int i = 0; i < INTEGERS; i++) {
     uint64_t number = 0;
     if (left_out(file, &fields[i])) continue;
-    MAE_TRY(mae_checkpoint_integer(file, fields[i].key, 0, INT32_MAX, &number));
+    MAE_TRY(mae_checkpoint_integer(file, fields[i].key, INT32_MAX, &number));
     int32_t value = (int32_t)number;
     memcpy((char *)&made + fields[i].offset, &value, sizeof value);
   }

@@ -25,10 +25,9 @@ mae_status mae_checkpoint_write_as(const char *path, mae_dtype dtype,
 mae_status mae_checkpoint_config(const mae_safetensors *file,
                                  mae_config *config);
 
-/* A number in the metadata: MAE_ERROR_FORMAT when it is missing, malformed or
- * outside the range. */
+/* A number in the metadata, 0 to most: MAE_ERROR_FORMAT when it is missing,
+ * malformed or larger. */
 mae_status mae_checkpoint_integer(const mae_safetensors *file, const char *key,
-                                  uint64_t least, uint64_t most,
-                                  uint64_t *value);
+                                  uint64_t most, uint64_t *value);
 
 #endif

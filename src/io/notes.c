@@ -181,7 +181,7 @@ mae_status mae_notes_same_classes(const mae_safetensors *file,
   if (!theirs || !mae_model_class_name(model, 0)) return MAE_OK;
   mae_notes ours;
   mae_status status = mae_notes_write(model, &ours);
-  if (status == MAE_OK && (!ours.count || strcmp(ours.list[0].value, theirs)))
+  if (status == MAE_OK && strcmp(ours.list[0].value, theirs))
     status = mae_fail(MAE_ERROR_MISMATCH,
                       "the classes' names are others, or in another order");
   mae_notes_free(&ours);

@@ -229,7 +229,8 @@ static mae_status read_tensor(const mae_torch_file *file, value *v,
   value *storage = mae_pickle_item(p, v, 0);
   value *key = mae_pickle_item(p, storage, 2);
   const int64_t elements = mae_pickle_item(p, storage, 4)->number;
-  char name[MOST_ENTRY_NAME / 2];
+  char name[MOST_ENTRY_NAME / 2] = "data/";
+  const size_t begin = strlen(name);
   int64_t bytes = 0, expected;
   t->element = mae_pickle_storage_element(p, storage);
   t->first = mae_pickle_item(p, v, 1)->number;
@@ -238,11 +239,11 @@ static mae_status read_tensor(const mae_torch_file *file, value *v,
     return bad(file, "a tensor of impossible size or strides", t->name);
   if (t->count && (t->last >= elements || t->count > elements))
     return bad(file, "a tensor beyond its storage", t->name);
-  if (key->number >= (int64_t)sizeof name - 8)
+  if ((uint64_t)key->number >= sizeof name - begin)
     return bad(file, "a storage of too long a name", t->name);
-  int n = snprintf(name, sizeof name, "data/%.*s", (int)key->number, key->text);
-  if (n != 5 + (int)key->number ||
-      !find_entry(file, name, (size_t)n, &t->entry))
+  const size_t length = (size_t)key->number;
+  memcpy(name + begin, key->text, length);
+  if (!find_entry(file, name, begin + length, &t->entry))
     return bad(file, "a tensor's storage is not in the archive", t->name);
   MAE_TRY(stat_entry(file, t->entry, &bytes));
   if (!mae_mul(elements, mae_element_bytes(t->element), &expected) ||

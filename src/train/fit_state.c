@@ -52,9 +52,9 @@ mae_status mae_fit_state_read(const mae_safetensors *file, mae_fit_state *s) {
   mae_fit_state made = {0};
   uint64_t batches;
   if (mae_safetensors_metadata(file, images_key)) {
-    MAE_TRY(mae_checkpoint_integer(file, images_key, 0, UINT64_MAX,
-                                   &made.images));
-    MAE_TRY(mae_checkpoint_integer(file, batches_key, 0, INT64_MAX, &batches));
+    MAE_TRY(
+        mae_checkpoint_integer(file, images_key, UINT64_MAX, &made.images));
+    MAE_TRY(mae_checkpoint_integer(file, batches_key, INT64_MAX, &batches));
     MAE_TRY(read_real(file, sum_key, &made.loss_sum));
     made.batches = (int64_t)batches;
     made.has_best = mae_safetensors_metadata(file, best_key);

@@ -125,12 +125,11 @@ static mae_status read_numbers(const mae_trainer *t,
   if (!mae_safetensors_metadata(file, step_key))
     return mae_fail(MAE_ERROR_MISMATCH,
                     "the file holds a model without a trainer's state");
-  MAE_TRY(mae_checkpoint_integer(file, step_key, 0, INT64_MAX, &n->step));
-  MAE_TRY(mae_checkpoint_integer(file, images_key, 0, UINT64_MAX,
-                                 &n->images_seen));
-  MAE_TRY(mae_checkpoint_integer(file, seed_key, 0, UINT64_MAX, &n->seed));
-  MAE_TRY(mae_checkpoint_integer(file, gathered_key, 0, INT32_MAX,
-                                 &n->gathered));
+  MAE_TRY(mae_checkpoint_integer(file, step_key, INT64_MAX, &n->step));
+  MAE_TRY(
+      mae_checkpoint_integer(file, images_key, UINT64_MAX, &n->images_seen));
+  MAE_TRY(mae_checkpoint_integer(file, seed_key, UINT64_MAX, &n->seed));
+  MAE_TRY(mae_checkpoint_integer(file, gathered_key, INT32_MAX, &n->gathered));
   if (n->gathered >= (uint64_t)t->options.accum_steps)
     return mae_fail(MAE_ERROR_MISMATCH,
                     "the checkpoint has gathered %" PRIu64
