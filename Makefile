@@ -123,7 +123,7 @@ OBJ := $(SRC:src/%.c=$B/%.o) \
        $(foreach isa,$(ISAS),$(KERNELS:%=$B/kernels/%.$(isa).o))
 TOOL_OBJ := $(TOOL_SRC:src/%.c=$B/%.o)
 
-.PHONY: all check demo demo-run bench examples install uninstall deb symbols clean deps valgrind
+.PHONY: all check demo demo-run bench examples install uninstall deb symbols clean deps
 .DELETE_ON_ERROR:
 all: $B/libmae.a $B/$(SONAME) $B/libmae.so $B/mae
 
@@ -332,6 +332,19 @@ endif
 valgrind: $B/tests
 	CK_FORK=no valgrind --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite -q $B/tests
 
+# What the tests reach, by gcov, in a build of its own: build/…/coverage.txt.
+# The kernels are optimised a little, as without it they take minutes.
+COVERAGE_MAKE = $(MAKE) --no-print-directory TAG=-coverage HARDENING=none \
+  CFLAGS='-O0 -g --coverage -fprofile-update=atomic' \
+  KERNEL_FLAGS='$(KERNEL_FLAGS) -O1'
+coverage: deps
+	@+$(COVERAGE_MAKE) coverage-run
+coverage-run: $B/tests $B/mae $B/tool_helper $(EXAMPLES) $B/mpi_train
+	find $B -name '*.gcda' -delete
+	@+$(MAKE) --no-print-directory check-suite
+	@+$(MAKE) --no-print-directory check-tool check-pretrain check-finetune check-mpi
+	sh tests/coverage.sh $B
+
 # Fuzzing by clang's libFuzzer: a program for each parser, built apart.
 #   make fuzz MINUTES=60            all of them, each for its share
 #   make fuzz MINUTES=5 TARGET=png  one
@@ -406,6 +419,7 @@ check-study: $B/study
 .PHONY: study study-run check-study
 .PHONY: lint check-hardening check-warnings abi-check abi-update check-suite check-tool check-pretrain check-finetune check-mpi check-install check-docs docs
 .PHONY: fuzz check-fuzz fuzz-run
+.PHONY: coverage coverage-run valgrind
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include/libmae $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3
