@@ -72,7 +72,7 @@ awk -v allowed="$allowed" -v least=90 '
   # ---------------------------------------------------------------- judging
   function fails(statement) {
     return statement ~ /(mae_fail|mae_io_fail|bad|refuse|unsupported) *\(/ ||
-           statement ~ /MAE_ERROR_|MAE_TRY|MAE_REQUIRE|status|return false/
+           statement ~ /MAE_ERROR_|MAE_TRY|MAE_REQUIRE|status|return (false|-1)/
   }
   # Why a line is incomplete, or "".
   function lacks(file, line,    i, missing) {

@@ -881,6 +881,8 @@ START_TEST(empty_folder) {
                "neither model.safetensors");
   ASSERT_FAILS(mae_model_load("/nowhere/at/all", &model), MAE_ERROR_NOT_FOUND,
                "/nowhere");
+  ASSERT_FAILS(mae_model_load("/nowhere", &model), MAE_ERROR_NOT_FOUND,
+               "/nowhere");
 }
 END_TEST
 

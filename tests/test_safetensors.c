@@ -726,6 +726,25 @@ START_TEST(stale_temporary) {
 }
 END_TEST
 
+/* Ten thousand runs that were killed: no name is free. */
+START_TEST(stale_temporaries) {
+  enum { TRIED = 10000 };
+  new_folder("many_stale");
+  file_path path = in_folder("many_stale/file");
+  char stale[160];
+  ck_assert_int_eq(write_one(path.text, 2, 1), MAE_OK);
+  for (int i = 0; i < TRIED; i++) {
+    snprintf(stale, sizeof stale, "%s.tmp-%d", path.text, i);
+    ck_assert_int_eq(symlink("nowhere", stale), 0);
+  }
+  assert_fails(write_one(path.text, 2, 5), MAE_ERROR_IO, path.text);
+  assert_one(path.text, 2, 1);
+  ck_assert_int_eq(unlink(stale), 0);
+  ck_assert_int_eq(write_one(path.text, 2, 5), MAE_OK);
+  assert_one(path.text, 2, 5);
+}
+END_TEST
+
 START_TEST(relative_path) {
   new_folder("relative");
   int here = open(".", O_RDONLY | O_DIRECTORY);
@@ -783,6 +802,7 @@ static void add_replacing(TCase *tests) {
   tcase_add_test(tests, symbolic_link);
   tcase_add_test(tests, file_mode);
   tcase_add_test(tests, stale_temporary);
+  tcase_add_test(tests, stale_temporaries);
   tcase_add_test(tests, relative_path);
 }
 

@@ -292,6 +292,28 @@ START_TEST(odd_names) {
 }
 END_TEST
 
+/* What else a state dict holds is passed over. */
+START_TEST(no_tensors_among_others) {
+  builder b = {0};
+  mae_weights *w;
+  begin_dict(&b);
+  put_text(&b, "step");
+  put_int(&b, 7);
+  put_tensor(&b, &sound);
+  put_int(&b, 7);
+  put_tensor_value(&b, &sound);
+  end_dict(&b);
+  const part parts[] = {{"a/data.pkl", b.bytes, b.size, 0},
+                        {"a/data/0", six, sizeof six, 0}};
+  write_archive(parts, 2);
+  ASSERT_OK(mae_weights_open(path, false, &w));
+  ck_assert_int_eq(mae_weights_count(w), 1);
+  ck_assert_str_eq(mae_weights_at(w, 0)->name, "w");
+  mae_weights_close(w);
+  free(b.bytes);
+}
+END_TEST
+
 START_TEST(name_with_nul) {
   builder b = {0};
   begin_dict(&b);
@@ -713,6 +735,7 @@ static void add_tests(TCase *tests) {
                       sizeof bad_tensors / sizeof *bad_tensors);
   tcase_add_test(tests, many_dimensions);
   tcase_add_test(tests, odd_names);
+  tcase_add_test(tests, no_tensors_among_others);
   tcase_add_test(tests, name_with_nul);
   tcase_add_test(tests, odd_values);
   tcase_add_test(tests, shared_storage);
