@@ -9,6 +9,7 @@ int main(void) {
   srunner_add_suite(runner, ops_suite());
   srunner_add_suite(runner, tape_suite());
   srunner_add_suite(runner, precision_suite());
+  srunner_add_suite(runner, profile_suite());
   srunner_add_suite(runner, recompute_suite());
   srunner_add_suite(runner, safetensors_suite());
   srunner_add_suite(runner, pickle_suite());

@@ -7,6 +7,7 @@
 Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
 Suite *ops_suite(void);         /* each operation: values and gradients */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
+Suite *profile_suite(void);     /* where time goes */
 Suite *recompute_suite(void);   /* checkpointed segments of tapes */
 Suite *precision_suite(void);   /* linear layers in bf16 */
 Suite *safetensors_suite(void); /* the file format */

@@ -266,6 +266,26 @@ static mae_status fill_plan(void *o) {
 
 static mae_status fill_config(void *o) { return mae_model_config(model, o); }
 
+static mae_status fill_entry(void *o) {
+  mae_context_options options;
+  mae_context *c;
+  mae_tape *tape;
+  mae_var x, y;
+  const int64_t shape = 4;
+  mae_context_options_init(&options, sizeof options);
+  options.profile = 1;
+  ASSERT_OK(mae_context_create(&options, &c));
+  ASSERT_OK(mae_tape_create(c, &tape));
+  mae_tape_input(tape, 1, &shape, 0, &x);
+  mae_tape_add(tape, x, x, &y);
+  ASSERT_OK(mae_tape_plan(tape, (mae_var){MAE_NO_VAR}));
+  ASSERT_OK(mae_tape_forward(tape));
+  mae_status status = mae_context_profile(c, 0, o);
+  mae_tape_destroy(tape);
+  mae_context_destroy(c);
+  return status;
+}
+
 static const struct {
   const char *name;
   size_t size;
@@ -274,6 +294,7 @@ static const struct {
     {"mae_step_result", sizeof(mae_step_result), fill_result},
     {"mae_training_plan", sizeof(mae_training_plan), fill_plan},
     {"mae_config", sizeof(mae_config), fill_config},
+    {"mae_profile_entry", sizeof(mae_profile_entry), fill_entry},
 };
 enum {
   WRITTEN_STRUCTS = sizeof written_by_library / sizeof *written_by_library

@@ -52,6 +52,15 @@ features() {
   expect 0 helper same "$1" want
 }
 features class.npy class ""
+expect 0 env MAE_PROFILE=1 "$build/mae" features -q -m colour.safetensors photos \
+  -o profiled.npy
+said '^part  *op  *pass  *calls  *seconds  *share  *GFLOP/s$'
+said '^encoder  *attention  *forward  *[1-9][0-9]*  *[0-9.]*  *[01]\.[0-9]*  *[0-9.]*$'
+said '^all '
+same_file class.npy profiled.npy
+expect 0 env MAE_PROFILE=0 "$build/mae" features -q -m colour.safetensors photos \
+  -o profiled.npy
+silent
 expect 0 helper npy class.npy '<f4' '(4, 48)'
 lines class.txt $all
 features mean.npy mean,l2 "--output mean --l2"

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdio>
 #include <libmae/mae.hpp>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,7 +32,10 @@ static mae_status thrown(Call call) {
   return MAE_OK;
 }
 
-static int train(mae::Context &context, mae::Model &model) {
+static int train(mae::Model &model) {
+  mae_context_options profiled = mae::context_options();
+  profiled.profile = 1;
+  mae::Context context(profiled);
   mae_trainer_options options = mae::trainer_options();
   options.batch_size = 2;
   mae::Trainer trainer(context, model, options);
@@ -43,6 +47,12 @@ static int train(mae::Context &context, mae::Model &model) {
   trainer.save("trained.safetensors");
   trainer.step(images.data());
   trainer.resume("trained.safetensors");
+  int64_t updates = 0;
+  for (const mae_profile_entry &e : context.profile())
+    if (e.op == std::string("adamw")) updates += e.calls;
+  if (updates != 2) return failed("no profile");
+  context.reset_profile();
+  if (!context.profile().empty()) return failed("profile not reset");
   return trainer.steps() == 1 ? 0 : failed("not resumed");
 }
 
@@ -221,7 +231,7 @@ int main() try {
       (mae_context_precision_is_native(context.get(), MAE_PRECISION_BF16) == 1))
     return failed("bf16");
   mae::Model model(small(), 1);
-  if (train(context, model) || files(model) || features(context, model) ||
+  if (train(model) || files(model) || features(context, model) ||
       fit(context, model) || notes(context, model) || finetune(context) ||
       evaluate(context) || labels())
     return 1;

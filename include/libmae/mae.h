@@ -126,6 +126,8 @@ typedef struct mae_context_options {
   size_t struct_size;
   int32_t threads; /* calling thread included; 0 (default): one per CPU */
   mae_isa isa;     /* default MAE_ISA_AUTO */
+  int32_t profile; /* 1: count where time goes, see mae_context_profile; 0
+                      (default): do not, which costs nothing */
 } mae_context_options;
 
 /* Fill with defaults; struct_size is sizeof(mae_context_options). */
@@ -146,6 +148,48 @@ MAE_API mae_isa mae_context_isa(const mae_context *context);
  * precision that is none.  MAE_PRECISION_F32 is native everywhere. */
 MAE_API int32_t mae_context_precision_is_native(const mae_context *context,
                                                 mae_precision precision);
+
+/* The pass of an operation that a profile counts. */
+typedef enum mae_profile_pass {
+  MAE_PROFILE_FORWARD = 0,
+  MAE_PROFILE_RECOMPUTE = 1, /* forward once more, see mae_tape_checkpoint */
+  MAE_PROFILE_BACKWARD = 2,
+  MAE_PROFILE_NO_PASS = 3 /* the optimiser, inputs and the like */
+} mae_profile_pass;
+
+/* What a profile has counted of one kind of work; the caller sets struct_size.
+ * The texts are the library's, and stay as long as the context. */
+typedef struct mae_profile_entry {
+  size_t struct_size;
+  const char *part; /* "encoder", "decoder", "loss"; "tape": of a tape of one's
+                       own, or of none of these; "trainer", "session", "fit" */
+  const char *op;   /* "linear", "attention", ... as the calls mae_tape_* are
+                       named; of a trainer "noise", "inputs" (images copied,
+                       masks made), "ranks" (sums over them), "grad_norm",
+                       "adamw", "ema"; of a session "plan", "preprocess",
+                       "inputs", "outputs"; of a whole run "loader" (waiting for
+                       it), "files"; "other": all else within a call */
+  mae_profile_pass pass; /* what it was done for */
+  int64_t calls;         /* how often */
+  double seconds;        /* of wall time in all, less what other entries have */
+  double flops;          /* of matrix products, as in mae_training_plan */
+} mae_profile_entry;
+
+/* The time of mae_tape_forward, mae_tape_backward, a trainer's steps and a
+ * session's calls on such a context, since it was made or last reset: the
+ * entries add up to the whole of these calls.  Where several threads are in
+ * such calls, or work on passes of their own (MAE_MODE_THROUGHPUT), that is the
+ * sum over these threads; threads that help with one operation are not counted.
+ * Thread safe.
+ *
+ * How many entries there are, in the order they came about; 0 without the
+ * option profile. */
+MAE_API int32_t mae_context_profile_size(const mae_context *context);
+/* MAE_ERROR_NOT_FOUND: there is no entry i. */
+MAE_API mae_status mae_context_profile(const mae_context *context, int32_t i,
+                                       mae_profile_entry *entry);
+/* Count from 0 again. */
+MAE_API void mae_context_profile_reset(mae_context *context);
 
 /* ------------------------------------------------------------- random --- */
 

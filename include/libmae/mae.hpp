@@ -133,6 +133,18 @@ class Context : public Handle<mae_context, mae_context_destroy> {
   bool native(mae_precision precision) const {
     return mae_context_precision_is_native(get(), precision) != 0;
   }
+  /* All entries; none without the option profile. */
+  std::vector<mae_profile_entry> profile() const {
+    std::vector<mae_profile_entry> entries;
+    mae_profile_entry e = mae_profile_entry();
+    e.struct_size = sizeof e;
+    for (int32_t i = 0; i < mae_context_profile_size(get()); i++) {
+      check(mae_context_profile(get(), i, &e));
+      entries.push_back(e);
+    }
+    return entries;
+  }
+  void reset_profile() { mae_context_profile_reset(get()); }
 };
 
 /* What mae_model_import found. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/measure.h"
+#include "autograd/part.h"
 #include "kernels/blas.h"
 #include "kernels/precision.h"
 
@@ -18,6 +19,7 @@ mae_status mae_tape_create(mae_context *context, mae_tape **out) {
   if (!tape) return MAE_ERROR_OUT_OF_MEMORY;
   tape->context = context;
   tape->loss = MAE_NO_VAR;
+  tape->part = "tape";
   *out = tape;
   return MAE_OK;
 }
@@ -158,7 +160,7 @@ mae_status mae_tape_record(mae_tape *tape, const mae_op_class *class,
                   sizeof *tape->ops));
   mae_op made = {.class = class, .n_in = n_in, .index = -1,
                  .saved = {-1, -1}, .scratch = {-1, -1, -1},
-                 .segment = tape->segment};
+                 .segment = tape->segment, .part = tape->part};
   for (int32_t i = 0; i < n_in; i++) {
     if (in[i].id < 0 || in[i].id >= tape->n_nodes)
       return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
@@ -231,6 +233,8 @@ mae_status mae_tape_keep(mae_tape *tape, mae_var var) {
   node->keep = true;
   return MAE_OK;
 }
+
+void mae_tape_part(mae_tape *tape, const char *part) { tape->part = part; }
 
 mae_status mae_tape_checkpoint(mae_tape *tape, int32_t recompute) {
   MAE_TRY(check_open(tape, tape));
@@ -344,19 +348,38 @@ static mae_status check_index(const mae_tape *tape, const mae_op *op) {
   return MAE_OK;
 }
 
+/* The profile's passes are the tape's. */
+_Static_assert((int)MAE_PASS_FORWARD == (int)MAE_PROFILE_FORWARD &&
+                   (int)MAE_PASS_AGAIN == (int)MAE_PROFILE_RECOMPUTE &&
+                   (int)MAE_PASS_BACKWARD == (int)MAE_PROFILE_BACKWARD,
+               "numbers of passes");
+
+static void end_op(const mae_tape *tape, const mae_op *op, mae_span span) {
+  mae_profile *profile = tape->context->profile;
+  if (!profile) return;
+  mae_span_end(profile, span, op->part, op->class->name,
+               (mae_profile_pass)tape->pass,
+               mae_op_flops(tape, op, tape->pass == MAE_PASS_BACKWARD));
+}
+
+/* What a pass does beside its operations. */
+static void end_pass(const mae_tape *tape, mae_profile_pass pass,
+                     mae_span span) {
+  mae_span_end(tape->context->profile, span, "tape", "other", pass, 0);
+}
+
 /* Run an operation forward, its output going to this buffer. */
 static mae_status run_forward(mae_tape *tape, mae_op *op, mae_tape_pass pass,
                               int32_t buffer) {
   tape->pass = pass;
   tape->nodes[op->out].value.data = buffer_data(tape, buffer);
-  return op->class->forward(tape, op);
+  const mae_span span = mae_span_begin(tape->context->profile);
+  mae_status status = op->class->forward(tape, op);
+  end_op(tape, op, span);
+  return status;
 }
 
-mae_status mae_tape_forward(mae_tape *tape) {
-  MAE_REQUIRE(tape);
-  if (!tape->planned)
-    return mae_fail(MAE_ERROR_STATE, "forward before mae_tape_plan");
-  tape->forward_done = false;
+static mae_status forward(mae_tape *tape) {
   for (int32_t i = 0; i < tape->n_ops; i++)
     MAE_TRY(check_index(tape, &tape->ops[i]));
   mae_blas_enter();
@@ -367,7 +390,18 @@ mae_status mae_tape_forward(mae_tape *tape) {
                          tape->nodes[op->out].value_buffer);
   }
   mae_blas_leave();
+  return status;
+}
+
+mae_status mae_tape_forward(mae_tape *tape) {
+  MAE_REQUIRE(tape);
+  if (!tape->planned)
+    return mae_fail(MAE_ERROR_STATE, "forward before mae_tape_plan");
+  const mae_span span = mae_span_begin(tape->context->profile);
+  tape->forward_done = false;
+  mae_status status = forward(tape);
   tape->forward_done = status == MAE_OK;
+  end_pass(tape, MAE_PROFILE_FORWARD, span);
   return status;
 }
 
@@ -429,18 +463,15 @@ static mae_status run_backward(mae_tape *tape) {
     MAE_TRY(recompute(tape, i));
     tape->pass = MAE_PASS_BACKWARD;
     if (!mae_op_runs_backward(tape, op)) continue;
+    const mae_span span = mae_span_begin(tape->context->profile);
     op->class->backward(tape, op);
+    end_op(tape, op, span);
     tell_watcher(tape, i);
   }
   return MAE_OK;
 }
 
-mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
-  MAE_REQUIRE(tape);
-  if (!tape->planned || tape->loss == MAE_NO_VAR)
-    return mae_fail(MAE_ERROR_STATE, "backward on a tape planned without loss");
-  if (!tape->forward_done)
-    return mae_fail(MAE_ERROR_STATE, "backward without a forward before it");
+static mae_status backward(mae_tape *tape, float seed, int32_t accumulate) {
   for (int32_t i = 0; i < tape->n_ops; i++)
     MAE_TRY(check_index(tape, &tape->ops[i]));
   /* The backward pass overwrites memory the forward pass filled. */
@@ -452,6 +483,18 @@ mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
   mae_blas_enter();
   mae_status status = run_backward(tape);
   mae_blas_leave();
+  return status;
+}
+
+mae_status mae_tape_backward(mae_tape *tape, float seed, int32_t accumulate) {
+  MAE_REQUIRE(tape);
+  if (!tape->planned || tape->loss == MAE_NO_VAR)
+    return mae_fail(MAE_ERROR_STATE, "backward on a tape planned without loss");
+  if (!tape->forward_done)
+    return mae_fail(MAE_ERROR_STATE, "backward without a forward before it");
+  const mae_span span = mae_span_begin(tape->context->profile);
+  mae_status status = backward(tape, seed, accumulate);
+  end_pass(tape, MAE_PROFILE_BACKWARD, span);
   return status;
 }
 

@@ -89,6 +89,7 @@ struct mae_op {
   int32_t saved[MAE_OP_SAVED];    /* buffers */
   int32_t scratch[MAE_OP_PASSES]; /* buffers, of each pass */
   int32_t segment;                /* 0: none */
+  const char *part;               /* of the model, for the profile */
   bool runs_again;
   int32_t again_time, backward_time;
   /* Set by each operation for itself. */
@@ -109,6 +110,7 @@ struct mae_tape {
   int32_t loss; /* node, or -1 */
   int32_t segment, n_segments; /* segment: of what is being recorded, or 0 */
   mae_precision precision;     /* of what is being recorded */
+  const char *part;            /* likewise */
   int32_t end_time;            /* one past the last moment of a step */
   bool planned, forward_done, accumulate;
   mae_tape_pass pass; /* the one running */
@@ -163,8 +165,10 @@ const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op);
 /* Watch the backward passes of a planned tape from now on; NULL: no more. */
 void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher);
 
-/* ---- planning ---- */
+/* Of its matrix products in one pass, as measure.h counts them. */
+double mae_op_flops(const mae_tape *tape, const mae_op *op, bool backward);
 
+/* ---- planning ---- */
 
 /* Does it take part in the backward pass? */
 static inline bool mae_op_runs_backward(const mae_tape *tape,

@@ -27,6 +27,9 @@ mae_status mae_context_create(const mae_context_options *options,
                     o.threads, MOST_THREADS);
   if (o.isa < MAE_ISA_AUTO || o.isa > MAE_ISA_AVX512)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "no isa %d", (int)o.isa);
+  if (o.profile < 0 || o.profile > 1)
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "profile is %d, not 0 or 1",
+                    o.profile);
   const mae_kernels *kernels = mae_kernels_for(o.isa);
   if (!kernels)
     return mae_fail(MAE_ERROR_UNSUPPORTED,
@@ -37,8 +40,10 @@ mae_status mae_context_create(const mae_context_options *options,
   context->isa = o.isa == MAE_ISA_AUTO ? mae_kernels_best() : o.isa;
   mae_status status = mae_pool_create(
       o.threads ? o.threads : mae_cpu_count(), &context->pool);
+  if (status == MAE_OK && o.profile)
+    status = mae_profile_create(&context->profile);
   if (status != MAE_OK) {
-    free(context);
+    mae_context_destroy(context);
     return status;
   }
   *out = context;
@@ -48,6 +53,7 @@ mae_status mae_context_create(const mae_context_options *options,
 void mae_context_destroy(mae_context *context) {
   if (!context) return;
   mae_pool_destroy(context->pool);
+  mae_profile_destroy(context->profile);
   free(context);
 }
 
@@ -62,4 +68,27 @@ int32_t mae_context_precision_is_native(const mae_context *context,
 
 mae_isa mae_context_isa(const mae_context *context) {
   return context ? context->isa : MAE_ISA_AUTO;
+}
+
+int32_t mae_context_profile_size(const mae_context *context) {
+  return context && context->profile ? mae_profile_size(context->profile) : 0;
+}
+
+mae_status mae_context_profile(const mae_context *context, int32_t i,
+                               mae_profile_entry *entry) {
+  MAE_REQUIRE(context);
+  MAE_REQUIRE(entry);
+  if (entry->struct_size < 2 * sizeof(size_t))
+    return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                    "mae_profile_entry: struct_size is %zu",
+                    entry->struct_size);
+  mae_profile_entry e;
+  if (!context->profile || !mae_profile_get(context->profile, i, &e))
+    return mae_fail(MAE_ERROR_NOT_FOUND, "the profile has no entry %d", i);
+  mae_options_write(entry, entry->struct_size, &e, sizeof e);
+  return MAE_OK;
+}
+
+void mae_context_profile_reset(mae_context *context) {
+  if (context && context->profile) mae_profile_reset(context->profile);
 }

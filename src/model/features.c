@@ -106,6 +106,7 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
                             mae_graph **out) {
   mae_graph *g = &lane->features[mae_session_slot(s, count)];
   if (g->batch != count) {
+    const mae_span span = mae_span_begin(s->context->profile);
     const mae_session_options *o = &s->options;
     const mae_graph_outputs outputs = {
         .blocks = s->blocks,
@@ -117,6 +118,7 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_features(lane->context, s->model, count, s->feature_kept,
                                &outputs, g));
+    mae_session_span_end(s, span, "plan");
   }
   *out = g;
   return MAE_OK;
@@ -130,24 +132,52 @@ static mae_status preprocess(mae_lane *lane, const call *c, int64_t i,
   return mae_fail(status, "image %lld: %s", (long long)i, mae_last_error());
 }
 
-static mae_status run_pass(const call *c, mae_lane *lane, mae_pass pass) {
-  mae_session *s = c->session;
+static mae_status preprocess_all(mae_lane *lane, const call *c, mae_pass pass,
+                                 float *into) {
+  const mae_session *s = c->session;
   const int64_t values = mae_config_image_values(&s->model->config);
-  mae_graph *g;
-  MAE_TRY(graph_for(s, lane, pass.count, &g));
+  const mae_span span = mae_span_begin(s->context->profile);
+  for (int64_t i = 0; i < pass.count; i++)
+    MAE_TRY(preprocess(lane, c, pass.begin + i, into + i * values));
+  mae_session_span_end(s, span, "preprocess");
+  return MAE_OK;
+}
+
+/* Images, and which patches of them are seen. */
+static mae_status fill(mae_lane *lane, const call *c, mae_pass pass,
+                       mae_graph *g) {
+  const mae_session *s = c->session;
+  const int64_t values = mae_config_image_values(&s->model->config);
   float *into = mae_graph_images(g);
+  if (c->pictures) MAE_TRY(preprocess_all(lane, c, pass, into));
+  const mae_span span = mae_span_begin(s->context->profile);
   if (c->images)
     memcpy(into, c->images + pass.begin * values,
            (size_t)(pass.count * values) * sizeof *into);
-  else
-    for (int64_t i = 0; i < pass.count; i++)
-      MAE_TRY(preprocess(lane, c, pass.begin + i, into + i * values));
   mae_graph_mask(g, mae_session_noise(s, lane, pass, s->feature_kept,
                                       c->noise));
+  mae_session_span_end(s, span, "inputs");
+  return MAE_OK;
+}
+
+static mae_status run_graph(const call *c, mae_lane *lane, mae_pass pass) {
+  mae_session *s = c->session;
+  mae_graph *g;
+  MAE_TRY(graph_for(s, lane, pass.count, &g));
+  MAE_TRY(fill(lane, c, pass, g));
   MAE_TRY(mae_tape_forward(g->tape));
+  const mae_span span = mae_span_begin(s->context->profile);
   for (int32_t k = 0; k < s->options.num_blocks; k++)
     put_block(s, lane, g, k, pass.begin, c->out);
+  mae_session_span_end(s, span, "outputs");
   return MAE_OK;
+}
+
+static mae_status run_pass(const call *c, mae_lane *lane, mae_pass pass) {
+  const mae_span span = mae_span_begin(c->session->context->profile);
+  mae_status status = run_graph(c, lane, pass);
+  mae_session_span_end(c->session, span, "other");
+  return status;
 }
 
 /* A lane's share of the call: always the same images, so that what runs where

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "autograd/measure.h"
+#include "autograd/part.h"
 #include "nn/masking.h"
 #include "nn/patch_embed.h"
 
@@ -128,6 +129,7 @@ mae_status mae_graph_begin(mae_context *context, const mae_model *model,
     g->params[i].id = MAE_NO_VAR;
   MAE_TRY(mae_tape_create(context, &g->tape));
   mae_tape_set_precision(g->tape, g->precision);
+  mae_tape_part(g->tape, "encoder");
   mae_tape_input(g->tape, 4, image, 0, &g->images);
   return MAE_OK;
 }
@@ -203,8 +205,10 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
   mae_var latent = encode(g);
   g->encoder_ops = mae_tape_num_ops(g->tape);
+  mae_tape_part(g->tape, "decoder");
   g->pred = decode(g, latent);
   mae_tape_keep(g->tape, g->pred);
+  mae_tape_part(g->tape, "loss");
   mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
                     &target);
   mae_tape_masked_mse(g->tape, g->pred, target, g->mask, c->norm_pix_loss,

@@ -1,5 +1,6 @@
 /* The classifier as a graph (official fine-tuning, models_vit). */
 #include "autograd/measure.h"
+#include "autograd/part.h"
 #include "model/graph_parts.h"
 
 mae_var mae_graph_classify(mae_graph *g, mae_var tokens) {
@@ -38,6 +39,7 @@ static mae_status record(mae_context *context, const mae_model *model,
   g->logits = mae_graph_classify(g, x);
   mae_tape_keep(g->tape, g->logits);
   g->encoder_ops = mae_tape_num_ops(g->tape);
+  mae_tape_part(g->tape, "loss");
   mae_tape_softmax_cross_entropy(g->tape, g->logits, g->target, &g->loss);
   return mae_tape_keep(g->tape, g->loss);
 }

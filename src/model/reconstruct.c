@@ -9,9 +9,11 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
   mae_graph *g = &lane->autoencoder[mae_session_slot(s, count)];
   if (g->batch != count) {
     const mae_graph_options o = {.precision = s->options.precision};
+    const mae_span span = mae_span_begin(s->context->profile);
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_autoencoder(lane->context, s->model, count, s->kept, &o,
                                   g));
+    mae_session_span_end(s, span, "plan");
   }
   *out = g;
   return MAE_OK;
@@ -23,9 +25,11 @@ static mae_status run(mae_session *s, mae_pass pass, const float *images,
   mae_lane *lane = &s->lanes[0];
   mae_graph *g;
   MAE_TRY(graph_for(s, lane, pass.count, &g));
+  const mae_span span = mae_span_begin(s->context->profile);
   mae_graph_fill(
       g, images + pass.begin * mae_config_image_values(&s->model->config),
       mae_session_noise(s, lane, pass, s->kept, noise));
+  mae_session_span_end(s, span, "inputs");
   MAE_TRY(mae_tape_forward(g->tape));
   *out = g;
   return MAE_OK;
@@ -36,10 +40,9 @@ static void copy_out(float *to, const mae_tensor *from, int64_t image) {
   if (to) memcpy(to + image * each, from->data, (size_t)size * sizeof *to);
 }
 
-mae_status mae_session_forward(mae_session *session, const float *images,
-                               int64_t n, const float *noise, double *loss,
-                               float *pred, float *mask) {
-  MAE_TRY(mae_session_check_call(session, images, n));
+static mae_status forward(mae_session *session, const float *images, int64_t n,
+                          const float *noise, double *loss, float *pred,
+                          float *mask) {
   double sum = 0;
   for (int64_t begin = 0; begin < n;) {
     mae_pass at = mae_session_pass(session, begin, n);
@@ -53,6 +56,16 @@ mae_status mae_session_forward(mae_session *session, const float *images,
   }
   if (loss) *loss = n ? sum / (double)n : 0;
   return MAE_OK;
+}
+
+mae_status mae_session_forward(mae_session *session, const float *images,
+                               int64_t n, const float *noise, double *loss,
+                               float *pred, float *mask) {
+  MAE_TRY(mae_session_check_call(session, images, n));
+  const mae_span span = mae_span_begin(session->context->profile);
+  mae_status status = forward(session, images, n, noise, loss, pred, mask);
+  mae_session_span_end(session, span, "other");
+  return status;
 }
 
 /* One patch of an image. */
@@ -100,11 +113,9 @@ static void put_predictions(const mae_config *c, const float *pred,
   }
 }
 
-mae_status mae_session_reconstruct(mae_session *session, const float *images,
-                                   int64_t n, const float *noise, float *out,
-                                   float *mask) {
-  MAE_TRY(mae_session_check_call(session, images, n));
-  MAE_REQUIRE(out);
+static mae_status reconstruct(mae_session *session, const float *images,
+                              int64_t n, const float *noise, float *out,
+                              float *mask) {
   const mae_config *c = &session->model->config;
   const int64_t values = mae_config_image_values(c);
   const int64_t patches = mae_config_patches(c);
@@ -124,4 +135,15 @@ mae_status mae_session_reconstruct(mae_session *session, const float *images,
     begin += at.count;
   }
   return MAE_OK;
+}
+
+mae_status mae_session_reconstruct(mae_session *session, const float *images,
+                                   int64_t n, const float *noise, float *out,
+                                   float *mask) {
+  MAE_TRY(mae_session_check_call(session, images, n));
+  MAE_REQUIRE(out);
+  const mae_span span = mae_span_begin(session->context->profile);
+  mae_status status = reconstruct(session, images, n, noise, out, mask);
+  mae_session_span_end(session, span, "other");
+  return status;
 }

@@ -51,6 +51,13 @@ const float *mae_session_noise(const mae_session *session, mae_lane *lane,
 /* The slot for a graph of so many images. */
 int mae_session_slot(const mae_session *session, int64_t count);
 
+/* The end of a span of its context's profile. */
+static inline void mae_session_span_end(const mae_session *s, mae_span span,
+                                        const char *what) {
+  mae_span_end(s->context->profile, span, "session", what, MAE_PROFILE_NO_PASS,
+               0);
+}
+
 mae_status mae_session_check_call(const mae_session *session,
                                   const void *images, int64_t n);
 

@@ -1,6 +1,7 @@
 #include "tool/classifier.h"
 
 #include "tool/option_count.h"
+#include "tool/profile.h"
 #include "tool/say.h"
 
 enum { MOST_BATCH = 65536, MOST_THREADS = 4096 };
@@ -47,18 +48,16 @@ static int set_session(const classifier_options *o, classifier *c) {
 }
 
 int classifier_open(const classifier_options *o, classifier *c) {
-  mae_context_options options;
-  mae_context_options_init(&options, sizeof options);
-  options.threads = o->threads;
   int status = weights_load_to_use(&o->weights, o->model_path, &c->model);
   if (status == TOOL_OK) status = take_names(o->model_path, c);
   if (status == TOOL_OK) status = set_session(o, c);
-  if (status == TOOL_OK && mae_context_create(&options, &c->context) != MAE_OK)
+  if (status == TOOL_OK && profile_context(o->threads, &c->context) != MAE_OK)
     status = fail_library();
   return status;
 }
 
 void classifier_close(classifier *c) {
+  profile_print(c->context, stderr);
   class_names_free(&c->names);
   mae_context_destroy(c->context);
   mae_model_destroy(c->model);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "tool/features.h"
 #include "tool/passes.h"
+#include "tool/profile.h"
 #include "tool/rows.h"
 #include "tool/say.h"
 
@@ -17,13 +18,6 @@ typedef struct job {
   const char **names; /* room for those of a call */
   size_t written;     /* rows in the file */
 } job;
-
-static mae_status make_context(int32_t threads, mae_context **context) {
-  mae_context_options o;
-  mae_context_options_init(&o, sizeof o);
-  o.threads = threads;
-  return mae_context_create(&o, context);
-}
 
 static int session_options(const features_request *r, mae_config *config,
                            mae_session_options *o) {
@@ -66,7 +60,7 @@ static mae_status open_job(job *j, const mae_config *config,
   const features_request *r = j->request;
   const char *const *paths = (const char *const *)r->paths.items;
   rows_layout layout = layout_of(r, config);
-  MAE_TRY(make_context(r->threads, &j->context));
+  MAE_TRY(profile_context(r->threads, &j->context));
   MAE_TRY(mae_session_create(j->context, j->model, o, &j->session));
   int64_t value = layout.dtype == MAE_DTYPE_F16 ? 2 : 4;
   if (row_bytes(&layout) / value != mae_session_feature_size(j->session))
@@ -79,6 +73,7 @@ static mae_status open_job(job *j, const mae_config *config,
 static void close_job(job *j) {
   rows_abort(j->rows);
   mae_session_destroy(j->session);
+  profile_print(j->context, stderr);
   mae_context_destroy(j->context);
   mae_model_destroy(j->model);
   free(j->names);

@@ -9,6 +9,7 @@
 #include "tool/classify.h"
 #include "tool/interrupt.h"
 #include "tool/probe.h"
+#include "tool/profile.h"
 #include "tool/say.h"
 
 typedef struct job {
@@ -53,9 +54,6 @@ static mae_status make_classifier(job *j, mae_model *encoder) {
 
 static int make_parts(job *j, mae_model *encoder) {
   const probe_request *r = j->request;
-  mae_context_options c;
-  mae_context_options_init(&c, sizeof c);
-  c.threads = r->threads;
   mae_session_options_init(&j->options, sizeof j->options);
   if (r->pass) j->options.batch_size = r->pass;
   j->options.precision = r->precision;
@@ -66,7 +64,7 @@ static int make_parts(job *j, mae_model *encoder) {
   if (status != TOOL_OK) return status;
   if (mae_dataset_open_labelled(r->data_path, NULL, 0, &j->data) != MAE_OK ||
       make_classifier(j, encoder) != MAE_OK ||
-      mae_context_create(&c, &j->context) != MAE_OK)
+      profile_context(r->threads, &j->context) != MAE_OK)
     return fail_library();
   return TOOL_OK;
 }
@@ -218,6 +216,7 @@ int probe_run(probe_request *request) {
   cached_features_free(&j.tested);
   mae_dataset_destroy(j.val);
   mae_dataset_destroy(j.data);
+  profile_print(j.context, stderr);
   mae_context_destroy(j.context);
   mae_model_destroy(j.model);
   return status;

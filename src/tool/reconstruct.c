@@ -9,6 +9,7 @@
 #include "tool/parse.h"
 #include "tool/paths.h"
 #include "tool/precision.h"
+#include "tool/profile.h"
 #include "tool/say.h"
 #include "tool/scene.h"
 #include "tool/weights.h"
@@ -172,9 +173,10 @@ static int run(request *r) {
   if (r->paths.count > MOST_IMAGES)
     return fail("%zu images are more than %d", r->paths.count, MOST_IMAGES);
   int status = weights_load_to_use(&r->weights, r->model_path, &model);
-  if (status == TOOL_OK && mae_context_create(NULL, &context) != MAE_OK)
+  if (status == TOOL_OK && profile_context(0, &context) != MAE_OK)
     status = fail_library();
   if (status == TOOL_OK) status = with_session(r, context, model);
+  profile_print(context, stderr);
   mae_context_destroy(context);
   mae_model_destroy(model);
   return status;

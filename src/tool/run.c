@@ -11,6 +11,7 @@
 #include "tool/interrupt.h"
 #include "tool/mpi.h"
 #include "tool/precision.h"
+#include "tool/profile.h"
 #include "tool/run_report.h"
 #include "tool/say.h"
 #include "tool/text_file.h"
@@ -149,10 +150,7 @@ static mae_status make_trainer(run *r) {
   o.batch_size = s->loader.batch_size;
   o.warmup_steps = (int64_t)(s->warmup_epochs * an_epoch + 0.5);
   o.total_steps = r->updates = s->epochs * r->batches / o.accum_steps;
-  mae_context_options c;
-  mae_context_options_init(&c, sizeof c);
-  c.threads = share_of_cpus(s->threads);
-  MAE_TRY(mae_context_create(&c, &r->context));
+  MAE_TRY(profile_context(share_of_cpus(s->threads), &r->context));
   MAE_TRY(mae_trainer_create(r->context, r->model, &o, &r->trainer));
   return mae_trainer_set_communicator(r->trainer, mpi_communicator());
 }
@@ -293,6 +291,7 @@ static int run_parts(run *r) {
 int run_train(run *r) {
   metrics_init(&r->metrics);
   int status = run_parts(r);
+  if (mpi_rank() == 0) profile_print(r->context, stderr);
   r->task->destroy(r);
   metrics_close(&r->metrics);
   mae_loader_destroy(r->loader);

@@ -41,6 +41,15 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static mae_span begin_span(const fit *f) {
+  return mae_span_begin(f->trainer->optimizer.context->profile);
+}
+
+static void end_span(const fit *f, mae_span span, const char *what) {
+  mae_span_end(f->trainer->optimizer.context->profile, span, "fit", what,
+               MAE_PROFILE_NO_PASS, 0);
+}
+
 /* ----------------------------------------------------------- progress --- */
 
 /* Images per second, a mean over the last ten seconds or so. */
@@ -83,8 +92,10 @@ static void tell_failure(fit *f) {
 static mae_status save(fit *f) {
   f->saved = now();
   if (!f->folder || f->saved_step == f->trainer->optimizer.step) return MAE_OK;
+  const mae_span span = begin_span(f);
   mae_status status = mae_checkpoint_folder_save(f->trainer, f->folder,
                                                  f->options.keep_checkpoints);
+  end_span(f, span, "files");
   if (status == MAE_OK)
     f->saved_step = f->trainer->optimizer.step;
   else
@@ -101,9 +112,13 @@ static mae_status save_last(fit *f) {
 /* The least loss is part of the next checkpoint on all ranks alike. */
 static void save_best(fit *f) {
   mae_fit_state *s = &f->trainer->fit;
+  const mae_span span = begin_span(f);
+  mae_status status =
+      f->folder ? mae_checkpoint_folder_save_best(f->trainer, f->folder)
+                : MAE_OK;
+  if (f->folder) end_span(f, span, "files");
   f->best = false;
-  if (f->folder &&
-      mae_checkpoint_folder_save_best(f->trainer, f->folder) != MAE_OK) {
+  if (status != MAE_OK) {
     tell_failure(f);
     return;
   }
@@ -158,7 +173,9 @@ static mae_status step(fit *f, const float *images) {
 static mae_status train(fit *f) {
   const float *images;
   f->stepped = now(); /* callbacks and files do not count */
+  mae_span span = begin_span(f);
   MAE_TRY(mae_loader_next(f->loader, &images));
+  end_span(f, span, "loader");
   mae_status status = step(f, images);
   if (status == MAE_ERROR_NON_FINITE) {
     tell_failure(f); /* whose callback may fail in its own ways */

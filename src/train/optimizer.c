@@ -83,7 +83,10 @@ static void update_param(void *arg, int64_t i, int32_t worker) {
 
 mae_status mae_optimizer_update(mae_optimizer *o, double learning_rate,
                                 double *norm) {
+  mae_profile *profile = o->context->profile;
+  mae_span span = mae_span_begin(profile);
   const double length = gradient_norm(o), most = o->options.clip_grad;
+  mae_span_end(profile, span, "trainer", "grad_norm", MAE_PROFILE_NO_PASS, 0);
   if (!isfinite(length))
     return mae_fail(MAE_ERROR_NON_FINITE,
                     "update %lld: the gradient is not finite",
@@ -94,7 +97,9 @@ mae_status mae_optimizer_update(mae_optimizer *o, double learning_rate,
   u.bias2 = 1 - pow(o->options.beta2, (double)o->step);
   if (most > 0 && length > most) /* as torch.nn.utils.clip_grad_norm_ */
     u.scale = most / (length + 1e-6);
+  span = mae_span_begin(profile);
   mae_pool_run(o->context->pool, o->model->n_params, update_param, &u);
+  mae_span_end(profile, span, "trainer", "adamw", MAE_PROFILE_NO_PASS, 0);
   *norm = length;
   return MAE_OK;
 }

@@ -87,6 +87,22 @@ void mae_trainer_destroy(mae_trainer *trainer) {
   free(trainer);
 }
 
+/* ----------------------------------------------------------- profile --- */
+
+static mae_profile *profile_of(const mae_trainer *t) {
+  return t->optimizer.context->profile;
+}
+
+static mae_span begin_span(const mae_trainer *t) {
+  return mae_span_begin(profile_of(t));
+}
+
+static void end_span(const mae_trainer *t, mae_span span, const char *what) {
+  mae_span_end(profile_of(t), span, "trainer", what, MAE_PROFILE_NO_PASS, 0);
+}
+
+/* -------------------------------------------------------------- steps --- */
+
 /* Rate of the update being gathered for. */
 static double learning_rate(const mae_trainer *t) {
   const mae_trainer_options *o = &t->options;
@@ -100,12 +116,21 @@ uint64_t mae_trainer_next_image(const mae_trainer *t) {
          (uint64_t)t->sum.comm.rank * (uint64_t)t->options.batch_size;
 }
 
+/* What a call brings; the rest NULL. */
+typedef struct batch {
+  const float *images, *noise;
+  const int32_t *labels;
+  const float *targets;
+} batch;
+
 /* Masks that are a function of the images' numbers over all ranks. */
 static const float *draw_noise(mae_trainer *t) {
   const uint64_t patches = (uint64_t)mae_config_patches(&t->model->config);
-  const uint64_t batch = (uint64_t)t->graph.batch;
+  const uint64_t images = (uint64_t)t->graph.batch;
+  const mae_span span = begin_span(t);
   mae_random_uniform(t->options.seed, 0, mae_trainer_next_image(t) * patches,
-                     batch * patches, t->noise);
+                     images * patches, t->noise);
+  end_span(t, span, "noise");
   return t->noise;
 }
 
@@ -123,14 +148,33 @@ static mae_status gather_gradient(mae_trainer *t, bool last, double *loss) {
   mae_status status = mae_tape_backward(
       g->tape, 1 / ((float)t->options.accum_steps * (float)ranks),
       t->gathered > 0);
+  const mae_span span = begin_span(t);
   mae_status summed = mae_gradient_sum_end(&t->sum, loss);
+  if (ranks > 1) end_span(t, span, "ranks");
   return status == MAE_OK ? summed : status;
 }
 
 static mae_status update(mae_trainer *t, mae_step_result *r) {
   MAE_TRY(
       mae_optimizer_update(&t->optimizer, r->learning_rate, &r->grad_norm));
+  const mae_span span = begin_span(t);
   mae_ema_update(&t->ema);
+  if (t->ema.model) end_span(t, span, "ema");
+  return MAE_OK;
+}
+
+/* The ranks are compared, and the inputs of the graph filled in. */
+static mae_status prepare(mae_trainer *t, const batch *b) {
+  const bool classifier = mae_is_classifier(&t->model->config);
+  MAE_TRY(mae_trainer_agree(t));
+  const float *noise =
+      classifier || b->noise ? b->noise : draw_noise(t);
+  const mae_span span = begin_span(t);
+  if (classifier)
+    mae_classifier_batch_fill(t, b->images, b->labels, b->targets);
+  else
+    mae_graph_fill(&t->graph, b->images, noise);
+  end_span(t, span, "inputs");
   return MAE_OK;
 }
 
@@ -153,6 +197,15 @@ static mae_status step(mae_trainer *t, mae_step_result *result) {
   return MAE_OK;
 }
 
+static mae_status step_on(mae_trainer *t, const batch *b,
+                          mae_step_result *result) {
+  const mae_span span = begin_span(t);
+  mae_status status = prepare(t, b);
+  if (status == MAE_OK) status = step(t, result);
+  end_span(t, span, "other");
+  return status;
+}
+
 static mae_status check_result(const mae_step_result *result) {
   if (!result || result->struct_size >= 2 * sizeof(size_t)) return MAE_OK;
   return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
@@ -167,9 +220,7 @@ mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
   if (mae_is_classifier(&trainer->model->config))
     return mae_fail(MAE_ERROR_STATE,
                     "a classifier is trained by mae_trainer_step_labels");
-  MAE_TRY(mae_trainer_agree(trainer));
-  mae_graph_fill(&trainer->graph, images, noise ? noise : draw_noise(trainer));
-  return step(trainer, result);
+  return step_on(trainer, &(batch){.images = images, .noise = noise}, result);
 }
 
 mae_status mae_trainer_step_labels(mae_trainer *trainer, const float *images,
@@ -183,9 +234,9 @@ mae_status mae_trainer_step_labels(mae_trainer *trainer, const float *images,
     return mae_fail(MAE_ERROR_STATE, "a model without a head is trained by "
                     "mae_trainer_step");
   MAE_TRY(mae_classifier_batch_check(trainer, labels, targets));
-  MAE_TRY(mae_trainer_agree(trainer));
-  mae_classifier_batch_fill(trainer, images, labels, targets);
-  return step(trainer, result);
+  return step_on(
+      trainer,
+      &(batch){.images = images, .labels = labels, .targets = targets}, result);
 }
 
 const mae_model *mae_trainer_ema_model(const mae_trainer *trainer) {
