@@ -123,7 +123,7 @@ OBJ := $(SRC:src/%.c=$B/%.o) \
        $(foreach isa,$(ISAS),$(KERNELS:%=$B/kernels/%.$(isa).o))
 TOOL_OBJ := $(TOOL_SRC:src/%.c=$B/%.o)
 
-.PHONY: all check demo demo-run bench examples install uninstall deb symbols clean deps
+.PHONY: all check demo demo-run bench bench-scaling examples install uninstall deb symbols clean deps
 .DELETE_ON_ERROR:
 all: $B/libmae.a $B/$(SONAME) $B/libmae.so $B/mae
 
@@ -394,12 +394,24 @@ $B/fuzz/inputs/made: $(FUZZ_SEEDS:tests/%.c=$B/%.o) $(FUZZ_LIBS)
 fuzz-run: $(FUZZ_SRC:tests/fuzz/%.c=$B/fuzz/bin/%) $B/fuzz/inputs/made
 	sh tests/fuzz.sh $B $(MINUTES) $(TARGET)
 
-$B/train_step $B/features: $B/%: bench/%.c $B/libmae.a
+# Time and memory beside other programs', and against sizes:
+#   make bench CASES='peak train:vit_b16:16'  some cases (bench/compare.py)
+#   PEERS='PyTorch eager,OpenVINO'            some peers
+#   QUICK=1                                   fewer steps
+#   DOC=docs/performance.md                   the tables go there, too
+#   PYTHON=FILE                               the Python that has the peers
+PYTHON ?= python3
+BENCH := $(addprefix $B/bench/,train_step features peak)
+$(BENCH): $B/bench/%: bench/%.c bench/program.c bench/program.h $B/tool/profile.o $B/libmae.a
+	@mkdir -p $(@D)
 	$(call say,CC $<)
-	$(Q)$(CC) $(BASE_FLAGS) -Iinclude $< $B/libmae.a $(LIBS) -o $@
-bench: $B/train_step $B/features
-	$B/features
-	python3 bench/compare.py $B/train_step
+	$(Q)$(CC) $(BASE_FLAGS) -Iinclude -Isrc -Ibench $< bench/program.c \
+	  $B/tool/profile.o $B/libmae.a $(LIBS) -o $@
+BENCH_ARGS = --programs $B/bench $(if $(QUICK),--quick) $(if $(DOC),--doc $(DOC))
+bench: $(BENCH)
+	$(PYTHON) bench/compare.py $(BENCH_ARGS) $(if $(PEERS),--peers '$(PEERS)') $(CASES)
+bench-scaling: $(BENCH)
+	$(PYTHON) bench/scaling.py $(BENCH_ARGS) $(CASES)
 
 # Variants of pretraining and of evaluation compared, for docs/study.md.
 STUDY_SRC := $(sort $(wildcard bench/study*.c)) examples/fashion.c

@@ -1,52 +1,283 @@
-"""Training steps of libmae and PyTorch, turn by turn in one run, so that a
-noisy machine hurts both alike.  Usage: compare.py TRAIN_STEP_PROGRAM"""
+"""libmae beside other programs, in one run: libmae and a peer take turns, step
+by step, so that a noisy machine hurts both alike.
+
+    compare.py --programs FOLDER [--quick] [--doc FILE] [--peers LIST] [CASE]...
+
+Peers that are not installed are left out, and that is said.  Of two programs
+the ratio is taken pair by pair."""
+import argparse
+import datetime
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
+import tempfile
 
-CASES = [("vit_b16", 16, 5), ("demo", 128, 15)]
+from programs import Program, Report, Skipped, free_bytes, machine, median, spread, table
+
 FOLDER = os.path.dirname(os.path.abspath(__file__))
+CASES = {  # steps, with --quick
+    "machine": None,
+    "peak": None,
+    "train:vit_b16:16": (7, 2),
+    "train:vit_b16:64": (3, 1),
+    "train:vit_l16:8": (3, 1),
+    "train:demo:128": (30, 5),
+    "features:1": (30, 5),
+    "features:16": (7, 2),
+    "features:64": (3, 1),
+    "startup": (5, 2),
+}
+PACKAGES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+# Name, module, options.  libmae comes first of each precision.
+TRAINING = [("PyTorch eager", "torch", []), ("PyTorch compiled", "torch", ["--compile"])]
+FEATURES = TRAINING + [("ONNX Runtime", "onnxruntime", []), ("OpenVINO", "openvino", [])]
+PRECISIONS = ["f32", "bf16"]  # libmae's of a precision it lacks is skipped, too
+LEAST_SHARE = 0.005  # of the ops that are listed
 
 
-def start(command, config, batch, steps):
-    process = subprocess.Popen(
-        command + ["--config", config, "--batch", str(batch), "--steps", str(steps),
-                   "--interactive"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return process, process.stdout.readline().strip()
+def installed(module):
+    if not importlib.util.find_spec(module):
+        raise Skipped(f"{PACKAGES[module]} is not installed (pip install {module})")
 
 
-def one_step(process):
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return float(process.stdout.readline().split()[1])
+class Bench:
+    def __init__(self, programs, quick, report, scratch, peers):
+        self.programs, self.quick, self.report, self.scratch = programs, quick, report, scratch
+        self.training, self.inference = ([p for p in all if not peers or p[0] in peers]
+                                         for all in (TRAINING, FEATURES))
+        self.peaks = self.model = None
+
+    def program(self, name):
+        return os.path.join(self.programs, name)
+
+    def steps(self, case):
+        return CASES[case][self.quick]
+
+    # ------------------------------------------------------------- peak --
+
+    def measure_peaks(self):
+        if not self.peaks:
+            self.peak_text = subprocess.run([self.program("peak")], check=True, text=True,
+                                            stdout=subprocess.PIPE).stdout
+            words = [line.split() for line in self.peak_text.splitlines()]
+            self.peaks = {w[0]: float(w[1]) for w in words if len(w) == 2}
+        return self.peaks
+
+    def peak(self, _):
+        self.measure_peaks()
+        self.report.section("peak", "```\n" + self.peak_text + "```\n")
+
+    def machine(self, _):
+        self.report.section("machine", f"{datetime.date.today()}: {machine()}.\n")
+
+    # -------------------------------------------------------- in turns --
+
+    def in_turns(self, case, libmae, peer, profiled=False):
+        """Two programs; of a command of None there is none."""
+        running = [Program(libmae)]
+        try:
+            if peer:
+                need = 2.5 * int(running[0].facts.get("planned_bytes", 0))
+                if need > free_bytes():
+                    raise Skipped(f"it may take {need / 2**30:.0f} GiB, and "
+                                  f"{free_bytes() / 2**30:.0f} are free")
+                running.append(Program(peer))
+            for _ in range(self.steps(case)):
+                for program in running:
+                    program.step()
+        finally:
+            for program in running:
+                program.end()
+        return running
+
+    def rows(self, case, images, commands):
+        """commands: (name, precision, module or None, command), libmae's first
+        of each precision."""
+        rows, ours, baselines, notes = [], {}, {}, []
+        for name, precision, module, command in commands:
+            label = f"{name} {precision}"
+            try:
+                if not module:
+                    program, = self.in_turns(case, command, None)
+                    baselines[precision] = command
+                    ours[precision] = len(rows)
+                    rows.append([label, program, None])
+                    continue
+                installed(module)
+                base = precision if precision in baselines else "f32"
+                mine, program = self.in_turns(case, baselines[base], command())
+                rows[ours[base]][1].steps = rows[ours[base]][1].steps + mine.steps
+                rows.append([label, program, (base, mine.steps)])
+            except Skipped as why:
+                notes.append(f"{label}: skipped, {why}.")
+        text = table(["", "seconds, median", "least to most", "CPU seconds", "images/s",
+                      "times libmae's", "CPU, times libmae's", "peak memory, MiB"],
+                     [self.row(images, *row) for row in rows])
+        return text + "".join("\n" + note for note in notes) + "\n" * bool(notes), rows
+
+    def row(self, images, label, program, mine):
+        walls, cpus = zip(*program.steps)
+        ratios = ["", ""]
+        if mine:  # of which precision, and its steps
+            wall, cpu = ([p[i] / m[i] for m, p in zip(mine[1], program.steps)] for i in (0, 1))
+            ratios = [f"{median(wall):.2f} ({spread(wall, '{:.2f}')}) of {mine[0]}",
+                      f"{median(cpu):.2f}"]
+        return [label, f"{median(walls):.4g}", spread(walls), f"{median(cpus):.4g}",
+                f"{images / median(walls):.1f}"] + ratios + [
+                    f"{program.peak_bytes() / 2**20:.0f}"]
+
+    # --------------------------------------------------------- training --
+
+    def train(self, case):
+        _, config, batch = case.split(":")
+        options = ["--config", config, "--batch", batch, "--steps", self.steps(case)]
+        mine = [self.program("train_step")] + options
+        commands = []
+        for precision in PRECISIONS:
+            how = ["--precision", precision]
+            commands.append(("libmae", precision, None, mine + how))
+            for name, module, more in self.training:
+                command = [sys.executable, os.path.join(FOLDER, "peer_torch.py"), "train"]
+                commands.append((name, precision, module,
+                                 lambda c=command + options + how + more: c))
+        text, rows = self.rows(case, int(batch), commands)
+        profiled = Program(mine, profiled=True)
+        for _ in range(min(3, self.steps(case))):
+            profiled.step()
+        profiled.end()
+        self.report.section(case, text + "\n" + self.where(rows[0][1], profiled))
+
+    def where(self, program, profiled):
+        """The share of the peak, and where the rest of the time goes."""
+        peaks, flops = self.measure_peaks(), float(program.facts["flops"])
+        rate = 1e-9 * flops / median(step[0] for step in program.steps)
+        text = (f"A step of libmae f32 has {1e-9 * flops:.1f} GFLOPs in products: "
+                f"{rate:.0f} GFLOP/s, {rate / peaks['fma_gflops']:.0%} of the FMA peak of "
+                f"{peaks['fma_gflops']:.0f} and {rate / peaks['gemm_gflops']:.0%} of the GEMM "
+                f"peak of {peaks['gemm_gflops']:.0f}.\n\n")
+        return text + self.ops(profiled, peaks)
+
+    def ops(self, profiled, peaks):
+        n, peak = len(profiled.steps), peaks["fma_gflops"]
+        all_seconds = sum(e[3] for e in profiled.profile)
+        kept = [e for e in profiled.profile if e[3] >= LEAST_SHARE * all_seconds]
+        rest = all_seconds - sum(e[3] for e in kept)
+        rows = [[part, op, way, f"{1e3 * s / n:.2f}", f"{s / all_seconds:.1%}",
+                 f"{rate:.0f}" if rate else "", f"{rate / peak:.0%}" if rate else "",
+                 f"{1e3 * s / n * (1 - rate / peak):.2f}"]
+                for part, op, way, s, rate in kept]
+        rows.append(["the rest", "", "", f"{1e3 * rest / n:.2f}", f"{rest / all_seconds:.1%}",
+                     "", "", f"{1e3 * rest / n:.2f}"])
+        return table(["part", "op", "pass", "ms a step", "share", "GFLOP/s", "of the FMA peak",
+                      "ms beyond it"], rows)
+
+    # --------------------------------------------------------- features --
+
+    def weights(self):
+        if not self.model:
+            self.model = os.path.join(self.scratch, "vit_b16.safetensors")
+            subprocess.run([self.program("features"), "--write", self.model], check=True)
+        return self.model
+
+    def exported(self, batch):
+        """The model as an ONNX file for this batch; the last one is deleted."""
+        path = os.path.join(self.scratch, f"batch-{batch}.onnx")
+        if not os.path.exists(path):
+            for old in os.listdir(self.scratch):
+                if old.endswith(".onnx"):
+                    os.unlink(os.path.join(self.scratch, old))
+            try:
+                installed("torch")
+            except Skipped:
+                raise Skipped("its model is made by PyTorch, which is not installed") from None
+            subprocess.run([sys.executable, os.path.join(FOLDER, "peer_torch.py"), "export",
+                            "--model", self.weights(), "--batch", str(batch), "--out", path],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return path
+
+    def features_commands(self, batch, steps):
+        options = ["--batch", batch, "--steps", steps]
+        model = ["--model", self.weights()]
+        many = ["--throughput"] if batch > 1 else []
+        for precision in PRECISIONS:
+            how = options + ["--precision", precision]
+            yield ("libmae", precision, None, [self.program("features")] + model + how + many)
+            for name, module, more in self.inference:
+                script = [sys.executable, os.path.join(FOLDER, f"peer_{module}.py")]
+                if module == "torch":
+                    yield (name, precision, module,
+                           lambda c=script + ["features"] + model + how + more: c)
+                elif module == "openvino" or precision == "f32":
+                    yield (name, precision, module,
+                           lambda c=script + how: c + ["--model", self.exported(batch)])
+
+    def features(self, case):
+        batch = int(case.split(":")[1])
+        text, rows = self.rows(case, batch,
+                               self.features_commands(batch, self.steps(case)))
+        self.report.section(case, text + "\n" + self.agreement(rows))
+
+    def agreement(self, rows):
+        """Largest difference of the features shown, over the largest of them."""
+        values = [[float(x) for x in row[1].facts["features"].split()] for row in rows]
+        scale = max(abs(x) for x in values[0])
+        differences = [f"{row[0]} {max(abs(a - b) for a, b in zip(v, values[0])) / scale:.0e}"
+                       for row, v in list(zip(rows, values))[1:]]
+        return f"Features differ from libmae f32's by: {', '.join(differences) or 'nobody to ask'}.\n"
+
+    # ---------------------------------------------------------- startup --
+
+    def startup(self, case):
+        """From the start of a process to its first features."""
+        programs, notes = [], []
+        for name, precision, module, command in self.features_commands(1, 0):
+            label = f"{name} {precision}"
+            try:
+                if module:
+                    installed(module)
+                command = command() if module else command
+                programs.append((label, command, [], []))
+                self.start(programs[-1])  # files are in memory then
+            except Skipped as why:
+                programs = [p for p in programs if p[0] != label]
+                notes.append(f"{label}: skipped, {why}.\n")
+        for row in programs:
+            row[2].clear()
+        for _ in range(self.steps(case)):
+            for program in programs:
+                self.start(program)
+        rows = [[label, f"{median(seconds):.3g}", spread(seconds),
+                 f"{median(s / m for s, m in zip(seconds, programs[0][2])):.1f}",
+                 f"{peaks[-1] / 2**20:.0f}"] for label, _, seconds, peaks in programs]
+        self.report.section(case, table(["", "seconds, median", "least to most",
+                                         "of libmae f32's", "peak memory, MiB"], rows) +
+                            "".join("\n" + note for note in notes))
+
+    def start(self, row):
+        began = datetime.datetime.now()
+        program = Program(row[1])
+        row[2].append((datetime.datetime.now() - began).total_seconds())
+        program.end()
+        row[3].append(program.peak_bytes())
 
 
-peers = {"libmae": [sys.argv[1]]}
-if importlib.util.find_spec("torch"):
-    peers["torch"] = [sys.executable, os.path.join(FOLDER, "torch_step.py")]
-else:
-    print("PyTorch is not installed (pip install torch): libmae alone")
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", required=True)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--doc")
+    parser.add_argument("--peers", default="", help="names, separated by commas")
+    parser.add_argument("cases", nargs="*")
+    o = parser.parse_args()
+    for case in o.cases:
+        if case not in CASES:
+            parser.error(f"no case {case}; there are: {' '.join(CASES)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(o.programs, o.quick, Report(o.doc), scratch,
+                      [name for name in o.peers.split(",") if name])
+        for case in o.cases or CASES:
+            getattr(bench, case.split(":")[0])(case)
 
-for config, batch, steps in CASES:
-    running = {}
-    for name, command in peers.items():
-        running[name], banner = start(command, config, batch, steps)
-        print(f"{config} batch {batch}: {banner}")
-    times = {name: [] for name in peers}
-    for _ in range(steps):
-        for name, process in running.items():
-            times[name].append(one_step(process))
-    for process in running.values():
-        process.stdin.close()
-        process.wait()
-    for name, seconds in times.items():
-        print(f"  {name:7} median {statistics.median(seconds):.3f} s "
-              f"({min(seconds):.3f} to {max(seconds):.3f})  "
-              f"{batch / statistics.median(seconds):.2f} images/s")
-    if "torch" in times:
-        ratios = [t / m for m, t in zip(times["libmae"], times["torch"])]
-        print(f"  libmae is {statistics.median(ratios):.2f} x as fast as PyTorch "
-              f"({min(ratios):.2f} to {max(ratios):.2f}, pair by pair)")
+
+main()

@@ -1,96 +1,148 @@
-/* Times features of ViT-B/16 from bytes, as a program calls for them:
+/* Times features of ViT-B/16 from images that are ready.
  *
- *   features [IMAGES [ROUNDS]]
+ *   features --model FILE [--batch N] [--steps N] [--threads N]
+ *            [--precision f32|bf16] [--throughput] [--pixels] [--interactive]
+ *   features --write FILE      a new model, for all that read one
  *
- * Prints milliseconds per image, median of the rounds: one image at a time
- * with all threads on it, many at once in either mode, and the share of
- * preprocessing. */
-#include <libmae/mae.h>
+ * A step is a call with --batch images; --throughput: each thread has passes of
+ * its own.  --pixels: from 8-bit images of 500 x 375, resized and cropped.
+ * program.h says what is printed; also "features", the first few of the first
+ * image.  Until "ready" it is what a user waits for: opening the weights and
+ * the first features.  MAE_PROFILE=1 as in train_step. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-enum { WIDTH = 500, HEIGHT = 375, MOST_ROUNDS = 100 };
+#include "program.h"
+#include "tool/profile.h"
 
-static void need(mae_status status) {
-  if (status == MAE_OK) return;
-  fprintf(stderr, "%s: %s\n", mae_status_name(status), mae_last_error());
-  exit(1);
+enum { SHOWN = 8, WIDTH = 500, HEIGHT = 375 };
+
+typedef struct request {
+  const char *model, *write, *precision;
+  int batch, threads;
+  bool throughput, pixels;
+  turns turns;
+} request;
+
+static request read_request(int argc, char **argv) {
+  static request r = {.precision = "f32", .batch = 1, .turns.steps = 5};
+  const program_option options[] = {
+      {"model", .text = &r.model},
+      {"write", .text = &r.write},
+      {"precision", .text = &r.precision},
+      {"batch", .number = &r.batch},
+      {"threads", .number = &r.threads},
+      {"throughput", .flag = &r.throughput},
+      {"pixels", .flag = &r.pixels},
+      TURNS_OPTIONS(r.turns),
+      {0}};
+  program_options(argc, argv, options);
+  need_precision(r.precision);
+  return r;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+static int write_model(const char *path) {
+  mae_config config;
+  mae_model *model;
+  need(mae_config_init(&config, sizeof config, "vit_b16"));
+  need(mae_model_create(&config, 1, &model));
+  need(mae_model_save(model, path));
+  mae_model_destroy(model);
+  return 0;
 }
 
-static int ascending(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
+static mae_model *open_model(const char *path) {
+  mae_load_options o;
+  mae_model *model;
+  mae_load_options_init(&o, sizeof o);
+  o.map = 1;
+  need(mae_model_import(path, &o, &model, NULL));
+  return model;
 }
 
-static mae_session *open_session(mae_context *context, const mae_model *model,
-                                 int32_t batch, mae_mode mode) {
+static mae_session *open_session(const request *r, mae_context *context,
+                                 const mae_model *model) {
   mae_session_options o;
-  mae_session *s;
+  mae_session *session;
   mae_session_options_init(&o, sizeof o);
-  o.batch_size = batch;
-  o.mode = mode;
-  need(mae_session_create(context, model, &o, &s));
-  return s;
+  o.batch_size = r->batch;
+  if (r->throughput) {
+    const int threads = mae_context_threads(context);
+    o.mode = MAE_MODE_THROUGHPUT;
+    o.batch_size = (r->batch + threads - 1) / threads;
+  }
+  need(mae_session_create(context, model, &o, &session));
+  return session;
+}
+
+typedef struct call {
+  mae_session *session;
+  int batch;
+  float *images;      /* [batch, 3, 224, 224]; or NULL */
+  mae_image *pictures; /* [batch]; or NULL */
+  float *out;
+} call;
+
+static void step(void *arg) {
+  const call *c = arg;
+  need(c->pictures
+           ? mae_features_u8(c->session, c->pictures, c->batch, c->out)
+           : mae_session_features(c->session, c->images, c->batch, NULL,
+                                  c->out));
+}
+
+/* One picture, batch times. */
+static mae_image *make_pictures(int batch) {
+  static uint8_t data[WIDTH * HEIGHT * 3];
+  mae_image *pictures = malloc((size_t)batch * sizeof *pictures);
+  if (!pictures) exit(1);
+  for (size_t i = 0; i < sizeof data; i++)
+    data[i] = (uint8_t)(i * 2654435761u >> 13);
+  for (int i = 0; i < batch; i++)
+    pictures[i] = (mae_image){
+        .data = data, .width = WIDTH, .height = HEIGHT, .channels = 3};
+  return pictures;
+}
+
+static call make_call(const request *r, mae_session *session) {
+  call c = {.session = session, .batch = r->batch};
+  if (r->pixels)
+    c.pictures = make_pictures(r->batch);
+  else
+    c.images = program_values((size_t)r->batch * 3 * 224 * 224);
+  c.out = malloc((size_t)r->batch * sizeof *c.out *
+                 (size_t)mae_session_feature_size(session));
+  if (!c.out) exit(1);
+  return c;
+}
+
+static void introduce(const mae_context *context, const call *c) {
+  printf("version libmae %s\nthreads %d\nfeatures", mae_version(),
+         mae_context_threads(context));
+  for (int i = 0; i < SHOWN; i++) printf(" %.7g", (double)c->out[i]);
+  putchar('\n');
 }
 
 int main(int argc, char **argv) {
-  int n = argc > 1 ? atoi(argv[1]) : 16, rounds = argc > 2 ? atoi(argv[2]) : 5;
-  if (n < 1 || rounds < 1 || rounds > MOST_ROUNDS) {
-    fprintf(stderr, "usage: features [IMAGES [ROUNDS]]\n");
-    return 2;
-  }
-  mae_config config;
+  const request r = read_request(argc, argv);
+  if (r.write) return write_model(r.write);
+  if (!r.model) return 2;
   mae_context *context;
-  mae_model *model;
-  need(mae_config_init(&config, sizeof config, "vit_b16"));
-  need(mae_context_create(NULL, &context));
-  need(mae_model_create(&config, 1, &model));
-  uint8_t *pixels = malloc((size_t)n * WIDTH * HEIGHT * 3);
-  mae_image *images = malloc((size_t)n * sizeof *images);
-  float *out = malloc((size_t)n * 768 * sizeof *out);
-  float *input = malloc(3 * 224 * 224 * sizeof *input);
-  if (!pixels || !images || !out || !input) return 1;
-  for (size_t i = 0; i < (size_t)n * WIDTH * HEIGHT * 3; i++)
-    pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-  for (int i = 0; i < n; i++)
-    images[i] = (mae_image){.data = pixels + (size_t)i * WIDTH * HEIGHT * 3,
-                            .width = WIDTH, .height = HEIGHT, .channels = 3};
-  enum { ONE, LATENCY, THROUGHPUT, PREPROCESS, WAYS };
-  static const char *const names[] = {"one at a time", "latency mode",
-                                      "throughput mode", "preprocessing alone"};
-  mae_session *sessions[] = {
-      open_session(context, model, 1, MAE_MODE_LATENCY),
-      open_session(context, model, n, MAE_MODE_LATENCY),
-      open_session(context, model, n, MAE_MODE_THROUGHPUT)};
-  double times[WAYS][MOST_ROUNDS];
-  for (int round = -1; round < rounds; round++) /* the first plans memory */
-    for (int way = 0; way < WAYS; way++) {
-      double start = now();
-      if (way < PREPROCESS)
-        need(mae_features_u8(sessions[way], images, n, out));
-      else
-        for (int i = 0; i < n; i++)
-          need(mae_session_preprocess(sessions[ONE], &images[i], input));
-      if (round >= 0) times[way][round] = (now() - start) / n;
-    }
-  for (int way = 0; way < WAYS; way++) {
-    qsort(times[way], (size_t)rounds, sizeof(double), ascending);
-    printf("%-20s %8.2f ms per image (%.2f to %.2f)\n", names[way],
-           times[way][rounds / 2], times[way][0], times[way][rounds - 1]);
-  }
-  for (int i = 0; i < 3; i++) mae_session_destroy(sessions[i]);
+  need(profile_context(r.threads, &context));
+  mae_model *model = open_model(r.model);
+  mae_session *session = open_session(&r, context, model);
+  call c = make_call(&r, session);
+  step(&c);
+  mae_context_profile_reset(context);
+  introduce(context, &c);
+  ready();
+  take_turns(&r.turns, step, &c);
+  profile_print(context, stdout);
+  free(c.out);
+  free(c.images);
+  free(c.pictures);
+  mae_session_destroy(session);
   mae_model_destroy(model);
   mae_context_destroy(context);
-  free(input);
-  free(out);
-  free(images);
-  free(pixels);
   return 0;
 }

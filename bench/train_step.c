@@ -1,28 +1,25 @@
-/* Times training steps (forward, backward, AdamW) on random images.
+/* Times training steps (forward, backward, AdamW) on made-up images.
  *
- *   train_step [--config vit_b16|demo] [--batch N] [--steps N] [--threads N]
- *              [--recompute] [--interactive]
+ *   train_step [--config vit_b16|vit_l16|vit_h14|demo] [--batch N] [--steps N]
+ *              [--threads N] [--precision f32|bf16] [--recompute]
+ *              [--image-size N] [--depth N] [--mask-ratio X] [--interactive]
  *
- * Prints "step SECONDS" for each.  With --interactive it makes one step for
- * each line of input, so that a driver can alternate it with another program
- * on the same machine.  --recompute trades time for memory. */
-#include <libmae/mae.h>
+ * program.h says what it prints; also "flops", of a step, and "planned_bytes"
+ * (mae_trainer_plan).  MAE_PROFILE=1: at the end, where the steps' time went. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static void need(mae_status status) {
-  if (status == MAE_OK) return;
-  fprintf(stderr, "%s: %s\n", mae_status_name(status), mae_last_error());
-  exit(1);
-}
+#include "program.h"
+#include "tool/profile.h"
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+typedef struct request {
+  const char *config, *precision;
+  int batch, threads, image_size, depth; /* the last two 0: the config's */
+  double mask_ratio;
+  bool recompute;
+  turns turns;
+} request;
 
 /* The model that examples/demo.c trains. */
 static void demo_config(mae_config *c) {
@@ -37,68 +34,80 @@ static void demo_config(mae_config *c) {
   c->decoder_num_heads = 4;
 }
 
-int main(int argc, char **argv) {
-  const char *name = "vit_b16";
-  int batch = 16, steps = 5, threads = 0, interactive = 0, recompute = 0;
-  for (int i = 1; i < argc; i++) {
-    const char *value = i + 1 < argc ? argv[i + 1] : "";
-    if (!strcmp(argv[i], "--interactive")) {
-      interactive = 1;
-      continue;
-    }
-    if (!strcmp(argv[i], "--recompute")) {
-      recompute = 1;
-      continue;
-    }
-    if (!strcmp(argv[i], "--config")) name = value;
-    else if (!strcmp(argv[i], "--batch")) batch = atoi(value);
-    else if (!strcmp(argv[i], "--steps")) steps = atoi(value);
-    else if (!strcmp(argv[i], "--threads")) threads = atoi(value);
-    else {
-      fprintf(stderr, "train_step: what is %s?\n", argv[i]);
-      return 2;
-    }
-    i++;
-  }
+static request read_request(int argc, char **argv) {
+  static request r = {.config = "vit_b16", .precision = "f32", .batch = 16,
+                      .mask_ratio = 0.75, .turns.steps = 5};
+  const program_option options[] = {
+      {"config", .text = &r.config},
+      {"precision", .text = &r.precision},
+      {"batch", .number = &r.batch},
+      {"threads", .number = &r.threads},
+      {"image-size", .number = &r.image_size},
+      {"depth", .number = &r.depth},
+      {"mask-ratio", .real = &r.mask_ratio},
+      {"recompute", .flag = &r.recompute},
+      TURNS_OPTIONS(r.turns),
+      {0}};
+  program_options(argc, argv, options);
+  need_precision(r.precision);
+  return r;
+}
 
-  int demo = !strcmp(name, "demo");
-  mae_config config;
-  need(mae_config_init(&config, sizeof config, demo ? NULL : name));
-  if (demo) demo_config(&config);
-  mae_context_options co;
-  mae_context_options_init(&co, sizeof co);
-  co.threads = threads;
-  mae_trainer_options to;
-  mae_trainer_options_init(&to, sizeof to);
-  to.batch_size = batch;
-  to.recompute = recompute;
+static mae_config config_of(const request *r) {
+  const bool demo = !strcmp(r->config, "demo");
+  mae_config c;
+  need(mae_config_init(&c, sizeof c, demo ? NULL : r->config));
+  if (demo) demo_config(&c);
+  if (r->image_size) c.image_height = c.image_width = r->image_size;
+  if (r->depth) c.depth = r->depth;
+  return c;
+}
+
+typedef struct training {
+  mae_trainer *trainer;
+  const float *images;
+} training;
+
+static void step(void *arg) {
+  const training *t = arg;
+  need(mae_trainer_step(t->trainer, t->images, NULL, NULL));
+}
+
+static void introduce(mae_context *context, const mae_config *config,
+                      const mae_trainer_options *options) {
+  mae_training_plan plan = {.struct_size = sizeof plan};
+  need(mae_trainer_plan(context, config, options, &plan));
+  printf("version libmae %s\nthreads %d\nflops %.0f\nplanned_bytes %lld\n",
+         mae_version(), mae_context_threads(context), plan.step_flops,
+         (long long)plan.total_bytes);
+}
+
+int main(int argc, char **argv) {
+  const request r = read_request(argc, argv);
+  const mae_config config = config_of(&r);
+  mae_trainer_options options;
+  mae_trainer_options_init(&options, sizeof options);
+  options.batch_size = r.batch;
+  options.mask_ratio = r.mask_ratio;
+  options.recompute = r.recompute;
   mae_context *context;
   mae_model *model;
-  mae_trainer *trainer;
-  need(mae_context_create(&co, &context));
+  training t;
+  need(profile_context(r.threads, &context));
   need(mae_model_create(&config, 1, &model));
-  need(mae_trainer_create(context, model, &to, &trainer));
-
-  size_t pixels = (size_t)batch * (size_t)config.in_chans *
-                  (size_t)config.image_height * (size_t)config.image_width;
-  float *images = malloc(pixels * sizeof *images);
-  if (!images) return 1;
-  need(mae_random_normal(2, 0, 0, pixels, images));
-  need(mae_trainer_step(trainer, images, NULL, NULL)); /* warm up */
-  printf("libmae %s threads %d isa %d\n", mae_version(),
-         mae_context_threads(context), (int)mae_context_isa(context));
-  fflush(stdout);
-
-  char line[64];
-  for (int i = 0; i < steps; i++) {
-    if (interactive && !fgets(line, sizeof line, stdin)) break;
-    double start = now();
-    need(mae_trainer_step(trainer, images, NULL, NULL));
-    printf("step %.6f\n", now() - start);
-    fflush(stdout);
-  }
+  need(mae_trainer_create(context, model, &options, &t.trainer));
+  float *images =
+      program_values((size_t)r.batch * (size_t)config.in_chans *
+                     (size_t)config.image_height * (size_t)config.image_width);
+  t.images = images;
+  step(&t); /* warm up */
+  mae_context_profile_reset(context);
+  introduce(context, &config, &options);
+  ready();
+  take_turns(&r.turns, step, &t);
+  profile_print(context, stdout);
   free(images);
-  mae_trainer_destroy(trainer);
+  mae_trainer_destroy(t.trainer);
   mae_model_destroy(model);
   mae_context_destroy(context);
   return 0;

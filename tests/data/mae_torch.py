@@ -2,7 +2,7 @@
 code, extended to images that are not square and to any number of channels.
 
 It makes the golden files of the tests (make_golden.py) and is the peer of the
-benchmark (bench/torch_step.py).  Parameters have the official names."""
+benchmark (bench/peer_torch.py).  Parameters have the official names."""
 import math
 
 import torch
