@@ -37,7 +37,6 @@ static request read_request(int argc, char **argv) {
       TURNS_OPTIONS(r.turns),
       {0}};
   program_options(argc, argv, options);
-  need_precision(r.precision);
   return r;
 }
 
@@ -66,6 +65,7 @@ static mae_session *open_session(const request *r, mae_context *context,
   mae_session *session;
   mae_session_options_init(&o, sizeof o);
   o.batch_size = r->batch;
+  o.precision = precision_of(context, r->precision);
   if (r->throughput) {
     const int threads = mae_context_threads(context);
     o.mode = MAE_MODE_THROUGHPUT;

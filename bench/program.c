@@ -50,9 +50,15 @@ void program_options(int argc, char **argv, const program_option *options) {
   }
 }
 
-void need_precision(const char *precision) {
-  if (!strcmp(precision, "f32")) return;
-  skip("this libmae computes in f32 alone");
+mae_precision precision_of(const mae_context *context, const char *name) {
+  mae_precision precision = MAE_PRECISION_F32;
+  if (!strcmp(name, "bf16"))
+    precision = MAE_PRECISION_BF16;
+  else if (strcmp(name, "f32"))
+    skip("it is neither f32 nor bf16");
+  if (!mae_context_precision_is_native(context, precision))
+    skip("this processor has no instructions for it");
+  return precision;
 }
 
 /* --------------------------------------------------------------- turns --- */

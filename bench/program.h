@@ -44,8 +44,8 @@ void ready(void);
 /* Run each step, timed, and say how much memory was taken. */
 void take_turns(const turns *t, void (*step)(void *arg), void *arg);
 
-/* A libmae without bf16 skips what asks for it. */
-void need_precision(const char *precision);
+/* By its name.  Ends with a skip where it would be emulated. */
+mae_precision precision_of(const mae_context *context, const char *name);
 
 /* n values that peers make likewise: floats in [-2, 2). */
 float *program_values(size_t n);

@@ -49,7 +49,6 @@ static request read_request(int argc, char **argv) {
       TURNS_OPTIONS(r.turns),
       {0}};
   program_options(argc, argv, options);
-  need_precision(r.precision);
   return r;
 }
 
@@ -94,6 +93,7 @@ int main(int argc, char **argv) {
   mae_model *model;
   training t;
   need(profile_context(r.threads, &context));
+  options.precision = precision_of(context, r.precision);
   need(mae_model_create(&config, 1, &model));
   need(mae_trainer_create(context, model, &options, &t.trainer));
   float *images =
