@@ -39,7 +39,7 @@ static void copy_rows(float *to, int64_t pitch, const float *b, int64_t b_step,
                       int64_t k, int64_t columns) {
   if (columns == TILE_COLUMNS && pitch == TILE_COLUMNS)
     for (int64_t p = 0; p < k; p++) {
-      fetch(b + (p + AHEAD) * b_step, TILE_COLUMNS);
+      fetch(b + min_of(p + AHEAD, k - 1) * b_step, TILE_COLUMNS);
       memcpy(to + p * TILE_COLUMNS, b + p * b_step, TILE_COLUMNS * sizeof *b);
     }
   else
@@ -154,7 +154,7 @@ static sum_function *const sum_functions[2][TILE_VECTORS] = {
 static void pack_a(float *to, const float *a, int64_t a_step, int64_t k,
                    int64_t rows) {
   for (int64_t s = 0; s < k; s++) {
-    fetch(a + (s + AHEAD) * a_step, rows);
+    fetch(a + min_of(s + AHEAD, k - 1) * a_step, rows);
     int64_t i = 0;
     for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
       memcpy(to + i * k + s * TILE_ROWS, a + s * a_step + i,
