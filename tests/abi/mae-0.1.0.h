@@ -135,7 +135,8 @@ MAE_API void mae_context_options_init(mae_context_options *options,
                                       size_t struct_size);
 
 /* options may be NULL (defaults).  The same inputs, threads and isa give the
- * same results bit for bit on like processors.  MAE_ERROR_UNSUPPORTED: this processor lacks isa. */
+ * same results bit for bit on like processors.  MAE_ERROR_UNSUPPORTED: this
+ * processor lacks isa. */
 MAE_API mae_status mae_context_create(const mae_context_options *options,
                                       mae_context **context);
 MAE_API void mae_context_destroy(mae_context *context);
@@ -145,7 +146,12 @@ MAE_API mae_isa mae_context_isa(const mae_context *context);
 /* 1: products of this precision are made by instructions for them; 0: they are
  * emulated, with the same results up to the rounding of f32 sums (numbers below
  * 2^-126 may count as 0 in one of the two), but none of the speed; also for a
- * precision that is none.  MAE_PRECISION_F32 is native everywhere. */
+ * precision that is none.  MAE_PRECISION_F32 is native everywhere.
+ *
+ * The first question about bf16 in a process, or the first use, asks Linux for
+ * AMX where the processor has it; from then on alternate signal stacks must be
+ * as large as getauxval(AT_MINSIGSTKSZ) says, and where one is smaller already,
+ * AMX is not used. */
 MAE_API int32_t mae_context_precision_is_native(const mae_context *context,
                                                 mae_precision precision);
 
