@@ -277,6 +277,33 @@ START_TEST(outputs_are_made_again) {
 }
 END_TEST
 
+/* ------------------------------------------------------------ refreshes --- */
+
+/* What can be made anew from what stays is not kept, outside segments and
+ * where its own operation runs backward. */
+START_TEST(refreshes) {
+  enum { N = 16, NARROW = 8, WIDE = 32 };
+  const bool frozen = _i & 1, segment = _i & 2;
+  mae_var x, w1, b1, w2, b2, w3, b3, norm, hidden, y;
+  ASSERT_OK(mae_tape_input(tape, SHAPE(N, NARROW), !frozen, &x));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(NARROW), !frozen, &w1));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(NARROW), !frozen, &b1));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(WIDE, NARROW), !frozen, &w2));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(WIDE), !frozen, &b2));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(NARROW, WIDE), 1, &w3));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(NARROW), 1, &b3));
+  ASSERT_OK(mae_tape_checkpoint(tape, segment));
+  ASSERT_OK(mae_tape_layer_norm(tape, x, w1, b1, 1e-6f, &norm));
+  ASSERT_OK(mae_tape_linear(tape, norm, w2, b2, MAE_ACTIVATION_GELU, &hidden));
+  ASSERT_OK(mae_tape_linear(tape, hidden, w3, b3, MAE_ACTIVATION_NONE, &y));
+  ASSERT_OK(mae_tape_plan(tape, y));
+  const bool expected = !frozen && !segment;
+  ck_assert_int_eq(tape->ops[0].refreshed_for, expected ? 1 : -1);
+  ck_assert_int_eq(tape->ops[1].refreshed_for, expected ? 2 : -1);
+  ck_assert_int_eq(tape->ops[2].refreshed_for, -1);
+}
+END_TEST
+
 /* ------------------------------------------------------------- memory --- */
 
 enum { DEEP = 8, INNER = 5, ROWS = 64 };
@@ -463,6 +490,7 @@ Suite *recompute_suite(void) {
   tcase_add_checked_fixture(tc, set_up, tear_down);
   tcase_add_loop_test(tc, same_bits, 1, 3);
   tcase_add_test(tc, outputs_are_made_again);
+  tcase_add_loop_test(tc, refreshes, 0, 4);
   tcase_add_test(tc, keeps_inputs_of_segments);
   tcase_add_test(tc, forward_alone_is_as_before);
   if (count_alloc_calls() >= 0) tcase_add_test(tc, steps_allocate_nothing);

@@ -37,6 +37,13 @@ static void backward(mae_tape *tape, mae_op *op) {
                              add_r);
 }
 
+/* From the pre-activation. */
+static void refresh_gelu(mae_tape *tape, mae_op *op) {
+  mae_context *c = tape->context;
+  c->kernels->gelu_forward(c->pool, op->size[ROWS] * op->size[OUT],
+                           mae_op_saved(tape, op, 0), mae_op_out(tape, op));
+}
+
 /* One product forward; backward one for each gradient that is wanted. */
 static double products(const mae_tape *tape, const mae_op *op, bool backward) {
   const double one =
@@ -50,6 +57,11 @@ static const mae_op_class linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
     .products = products};
+
+static const mae_op_class linear_gelu_class = {
+    .name = "linear", .forward = forward, .backward = backward,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .refresh = refresh_gelu, .products = products};
 
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
@@ -115,7 +127,9 @@ mae_status mae_tape_linear(mae_tape *tape, mae_var x, mae_var weight,
                            mae_var bias, mae_activation activation,
                            mae_var *out) {
   const mae_var in[] = {x, weight, bias};
-  return record(tape, &linear_class, in, 3, activation, out);
+  const bool gelu = activation == MAE_ACTIVATION_GELU;
+  return record(tape, gelu ? &linear_gelu_class : &linear_class, in, 3,
+                activation, out);
 }
 
 mae_status mae_tape_linear_add(mae_tape *tape, mae_var x, mae_var weight,

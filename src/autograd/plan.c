@@ -40,7 +40,7 @@ static void extend(mae_tape *tape, int32_t buffer, int32_t time) {
 }
 
 /* A value lives from its operation on; if it is not kept until its segment
- * computes it again, it then lives once more. */
+ * computes it again, or is refreshed, it then lives once more. */
 static void begin_value(mae_tape *tape, mae_node *node) {
   bool stays = mae_node_stays(tape, node);
   int32_t first = node->kind == MAE_NODE_INPUT ? 0 : node->producer;
@@ -48,8 +48,8 @@ static void begin_value(mae_tape *tape, mae_node *node) {
                                   stays ? tape->end_time : first);
   if (node->kind == MAE_NODE_INPUT) return;
   const mae_op *op = &tape->ops[node->producer];
-  if (!op->runs_again) return;
-  if (stays || node->crosses)
+  if (!op->runs_again && op->refreshed_for < 0) return;
+  if (op->runs_again && (stays || node->crosses))
     extend(tape, node->value_buffer, op->again_time);
   else
     node->again_buffer = add_buffer(tape, value_bytes(node), op->again_time,
@@ -68,7 +68,9 @@ static void plan_values(mae_tape *tape) {
       const mae_node *node = &tape->nodes[op->in[slot]];
       const int32_t later = mae_node_later_buffer(node);
       extend(tape, node->value_buffer, i);
-      if (op->runs_again) extend(tape, later, op->again_time);
+      if (op->runs_again ||
+          (op->refreshed_for >= 0 && op->class->refresh_reads >> slot & 1))
+        extend(tape, later, op->again_time);
       if (backward && op->class->backward_reads >> slot & 1)
         extend(tape, later, op->backward_time);
     }

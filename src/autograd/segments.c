@@ -1,4 +1,5 @@
-/* Checkpointed segments: what they compute again before their backward. */
+/* What is computed again before it is read backward: in checkpointed segments,
+ * and outside them what can be refreshed. */
 #include "autograd/tape.h"
 
 bool mae_tape_segment_ends(const mae_tape *tape, int32_t i, int32_t *first) {
@@ -46,13 +47,54 @@ static void choose(mae_tape *tape) {
   }
 }
 
+static bool reads(const mae_op *op, int32_t node, unsigned slots) {
+  for (int32_t slot = 0; slot < op->n_in; slot++)
+    if (op->in[slot] == node && slots >> slot & 1) return true;
+  return false;
+}
+
+/* The first to read operation i's output backward, if that may be refreshed:
+ * segments have their own way, and what it is made of must be there. */
+static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
+  const mae_op *op = &tape->ops[i];
+  int32_t first = -1;
+  if (!op->class->refresh || op->segment || !mae_op_runs_backward(tape, op) ||
+      mae_node_stays(tape, &tape->nodes[op->out]))
+    return -1;
+  for (int32_t slot = 0; slot < op->n_in; slot++) {
+    const mae_node *node = &tape->nodes[op->in[slot]];
+    if (op->class->refresh_reads >> slot & 1 &&
+        node->kind == MAE_NODE_COMPUTED &&
+        tape->ops[node->producer].refreshed_for >= 0)
+      return -1;
+  }
+  for (int32_t k = i + 1; k < tape->n_ops; k++) {
+    const mae_op *reader = &tape->ops[k];
+    if (!reads(reader, op->out, ~0u)) continue;
+    if (reader->segment) return -1;
+    if (mae_op_runs_backward(tape, reader) &&
+        reads(reader, op->out, reader->class->backward_reads))
+      first = k;
+  }
+  return first;
+}
+
+/* Before the operation runs backward. */
+static void schedule_refreshes(mae_tape *tape, int32_t i, int32_t *time) {
+  for (int32_t k = 0; k < i; k++)
+    if (tape->ops[k].refreshed_for == i) tape->ops[k].again_time = (*time)++;
+}
+
 void mae_tape_schedule(mae_tape *tape) {
   int32_t time = tape->n_ops, first;
   choose(tape);
+  for (int32_t i = 0; i < tape->n_ops; i++)
+    tape->ops[i].refreshed_for = refreshed_for(tape, i);
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     if (mae_tape_segment_ends(tape, i, &first))
       for (int32_t j = first; j <= i; j++)
         if (tape->ops[j].runs_again) tape->ops[j].again_time = time++;
+    schedule_refreshes(tape, i, &time);
     tape->ops[i].backward_time = time++;
   }
   tape->end_time = time;

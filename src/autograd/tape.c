@@ -160,7 +160,8 @@ mae_status mae_tape_record(mae_tape *tape, const mae_op_class *class,
                   sizeof *tape->ops));
   mae_op made = {.class = class, .n_in = n_in, .index = -1,
                  .saved = {-1, -1}, .scratch = {-1, -1, -1},
-                 .segment = tape->segment, .part = tape->part};
+                 .segment = tape->segment, .part = tape->part,
+                 .refreshed_for = -1};
   for (int32_t i = 0; i < n_in; i++) {
     if (in[i].id < 0 || in[i].id >= tape->n_nodes)
       return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
@@ -354,12 +355,10 @@ _Static_assert((int)MAE_PASS_FORWARD == (int)MAE_PROFILE_FORWARD &&
                    (int)MAE_PASS_BACKWARD == (int)MAE_PROFILE_BACKWARD,
                "numbers of passes");
 
-static void end_op(const mae_tape *tape, const mae_op *op, mae_span span) {
-  mae_profile *profile = tape->context->profile;
-  if (!profile) return;
-  mae_span_end(profile, span, op->part, op->class->name,
-               (mae_profile_pass)tape->pass,
-               mae_op_flops(tape, op, tape->pass == MAE_PASS_BACKWARD));
+static void end_op(const mae_tape *tape, const mae_op *op, mae_span span,
+                   double flops) {
+  mae_span_end(tape->context->profile, span, op->part, op->class->name,
+               (mae_profile_pass)tape->pass, flops);
 }
 
 /* What a pass does beside its operations. */
@@ -375,7 +374,7 @@ static mae_status run_forward(mae_tape *tape, mae_op *op, mae_tape_pass pass,
   tape->nodes[op->out].value.data = buffer_data(tape, buffer);
   const mae_span span = mae_span_begin(tape->context->profile);
   mae_status status = op->class->forward(tape, op);
-  end_op(tape, op, span);
+  end_op(tape, op, span, mae_op_flops(tape, op, false));
   return status;
 }
 
@@ -417,6 +416,13 @@ void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher) {
   }
 }
 
+/* One variable may be in two slots. */
+static bool stands_before(const mae_op *op, int32_t slot) {
+  for (int32_t k = 0; k < slot; k++)
+    if (op->in[k] == op->in[slot]) return true;
+  return false;
+}
+
 /* Operation i has run backward. */
 static void tell_watcher(mae_tape *tape, int32_t i) {
   const mae_tape_watcher *w = &tape->watcher;
@@ -424,10 +430,8 @@ static void tell_watcher(mae_tape *tape, int32_t i) {
   const mae_op *op = &tape->ops[i];
   for (int32_t slot = 0; slot < op->n_in; slot++) {
     const mae_node *node = &tape->nodes[op->in[slot]];
-    bool again = false; /* one variable in two slots */
-    for (int32_t k = 0; k < slot; k++) again |= op->in[k] == op->in[slot];
     if (node->kind == MAE_NODE_PARAMETER && node->requires_grad &&
-        node->last_writer_op == i && !again)
+        node->last_writer_op == i && !stands_before(op, slot))
       w->final(w->arg, (mae_var){op->in[slot]});
   }
   w->between(w->arg);
@@ -457,15 +461,34 @@ static mae_status recompute(mae_tape *tape, int32_t last) {
   return MAE_OK;
 }
 
+/* Before operation i runs backward: make anew those of its inputs of which it
+ * is the first to read them. */
+static void refresh_inputs(mae_tape *tape, int32_t i) {
+  tape->pass = MAE_PASS_AGAIN;
+  const mae_op *reader = &tape->ops[i];
+  for (int32_t slot = 0; slot < reader->n_in; slot++) {
+    mae_node *node = &tape->nodes[reader->in[slot]];
+    if (node->kind != MAE_NODE_COMPUTED || stands_before(reader, slot))
+      continue;
+    mae_op *op = &tape->ops[node->producer];
+    if (op->refreshed_for != i) continue;
+    node->value.data = buffer_data(tape, node->again_buffer);
+    const mae_span span = mae_span_begin(tape->context->profile);
+    op->class->refresh(tape, op);
+    end_op(tape, op, span, 0);
+  }
+}
+
 static mae_status run_backward(mae_tape *tape) {
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     mae_op *op = &tape->ops[i];
     MAE_TRY(recompute(tape, i));
+    refresh_inputs(tape, i);
     tape->pass = MAE_PASS_BACKWARD;
     if (!mae_op_runs_backward(tape, op)) continue;
     const mae_span span = mae_span_begin(tape->context->profile);
     op->class->backward(tape, op);
-    end_op(tape, op, span);
+    end_op(tape, op, span, mae_op_flops(tape, op, true));
     tell_watcher(tape, i);
   }
   return MAE_OK;

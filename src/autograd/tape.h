@@ -31,6 +31,10 @@ typedef struct mae_op_class {
   unsigned backward_reads; /* bit i: the value of input i */
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
+  /* Make the output anew from what backward reads anyway, for next to nothing;
+   * NULL: it cannot.  Bit i of refresh_reads: the value of input i. */
+  void (*refresh)(mae_tape *tape, mae_op *op);
+  unsigned refresh_reads;
   /* Multiply-adds in products, one way; NULL: none. */
   double (*products)(const mae_tape *tape, const mae_op *op, bool backward);
 } mae_op_class;
@@ -59,7 +63,7 @@ typedef struct mae_node {
   bool wanted_again;                 /* inside its segment, in backward */
   int32_t producer;                  /* operation, or -1 */
   int32_t value_buffer, grad_buffer; /* MAE_NO_BUFFER: none, or the caller's */
-  int32_t again_buffer;              /* of a value computed again, if apart */
+  int32_t again_buffer; /* of a value computed again or refreshed, if apart */
   int32_t writer_op, writer_slot;    /* first to write grad in backward */
   int32_t last_writer_op;            /* set by mae_tape_watch; else -1 */
 } mae_node;
@@ -91,6 +95,7 @@ struct mae_op {
   int32_t segment;                /* 0: none */
   const char *part;               /* of the model, for the profile */
   bool runs_again;
+  int32_t refreshed_for; /* operation whose backward needs the output, or -1 */
   int32_t again_time, backward_time;
   /* Set by each operation for itself. */
   int64_t size[5];
@@ -198,8 +203,8 @@ mae_status mae_tape_lay_out(mae_tape *tape);
 
 /* Is operation i the last of a segment?  *first is where that begins. */
 bool mae_tape_segment_ends(const mae_tape *tape, int32_t i, int32_t *first);
-/* Once it is known what reaches the loss: decide which operations run again,
- * and give every operation its times. */
+/* Once it is known what reaches the loss: decide which operations run again or
+ * are refreshed, and give every operation its times. */
 void mae_tape_schedule(mae_tape *tape);
 
 #endif

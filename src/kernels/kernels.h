@@ -50,6 +50,8 @@ typedef struct mae_kernels {
   int64_t (*linear_scratch)(const mae_pool *pool, mae_precision precision,
                             bool backward, int64_t rows, int64_t in,
                             int64_t out);
+  /* y = x Phi(x), the activation alone. */
+  void (*gelu_forward)(mae_pool *pool, int64_t n, const float *x, float *y);
   /* The instructions that multiply bf16. */
   mae_bf16 (*best_bf16)(void);
 
@@ -199,7 +201,7 @@ typedef struct mae_kernels {
 
 #define MAE_KERNEL_LIST(X)                                      \
   X(linear_forward) X(linear_backward) X(linear_scratch)        \
-  X(best_bf16) X(layer_norm_forward)                            \
+  X(gelu_forward) X(best_bf16) X(layer_norm_forward)            \
   X(layer_norm_backward) X(attention_forward)                   \
   X(attention_weights) X(attention_backward)                    \
   X(add_forward) X(add_backward)                                \

@@ -66,6 +66,21 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
   KERNEL(product)(pool, &p, scratch);
 }
 
+typedef struct activation {
+  const float *x;
+  float *y;
+} activation;
+
+static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
+  (void)worker;
+  const activation *p = arg;
+  gelu_row(p->y + begin, p->x + begin, end - begin);
+}
+
+void KERNEL(gelu_forward)(mae_pool *pool, int64_t n, const float *x, float *y) {
+  mae_pool_for(pool, n, GRAIN, gelu_range, &(activation){x, y});
+}
+
 typedef struct gelu_gradient {
   float *dy;
   const float *pre;
