@@ -40,6 +40,7 @@ int main(void) {
   srunner_add_suite(runner, communicator_suite());
   srunner_add_suite(runner, abi_suite());
   srunner_add_suite(runner, stress_suite());
+  srunner_add_suite(runner, faults_suite());
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);
   srunner_free(runner);

@@ -40,5 +40,6 @@ Suite *finetune_suite(void);    /* classifiers in training; recipes */
 Suite *communicator_suite(void); /* training by several ranks */
 Suite *abi_suite(void);         /* structs of older and newer programs */
 Suite *stress_suite(void);      /* among threads, beside BLAS, after forks */
+Suite *faults_suite(void);      /* no memory, full disks, broken files */
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "io/atomic_file.h"
 #include "io/regular_file.h"
 
 enum { MOST_BYTES = 1 << 30, BLOCK = 1 << 16 };
@@ -64,7 +65,13 @@ static la_int64_t on_skip(struct archive *a, void *arg, la_int64_t request) {
   return request;
 }
 
+/* The error is on_read's errno, or libarchive's own, of which some are numbers
+ * of the system's that say other things. */
 static mae_status bad(const char *path, struct archive *a) {
+  const int lacking = errno == ENOMEM ? ENOMEM : 0;
+  const int said = a ? archive_errno(a) : 0, error = said ? said : lacking;
+  if (error > 0 && error != EILSEQ && error != EINVAL)
+    return mae_io_fail("read", path, error);
   const char *why = a ? archive_error_string(a) : NULL;
   return mae_fail(MAE_ERROR_FORMAT, "%s: a damaged tar file: %.200s", path,
                   why ? why : "");
@@ -76,24 +83,38 @@ static mae_status open_source(const char *path, int64_t at, source *s) {
 }
 
 /* Call `work` with the archive open at some byte of a file. */
-typedef mae_status (*archive_work)(struct archive *a, const char *path,
-                                   void *arg);
+typedef mae_status (*archive_work)(struct archive *a,
+                                   struct archive_entry *entry,
+                                   const char *path, void *arg);
 
+/* What archive_read_open2 does, but that checks no step for memory. */
+static mae_status start(struct archive *a, const char *path, source *s) {
+  errno = 0;
+  if (archive_read_set_callback_data(a, s) != ARCHIVE_OK ||
+      archive_read_set_read_callback(a, on_read) != ARCHIVE_OK ||
+      archive_read_set_skip_callback(a, on_skip) != ARCHIVE_OK ||
+      archive_read_open1(a) != ARCHIVE_OK)
+    return bad(path, a);
+  return MAE_OK;
+}
+
+/* The entry is ours, for libarchive's own comes without a check for memory. */
 static mae_status with_archive(const char *path, int64_t at, archive_work work,
                                void *arg) {
   source *s = malloc(sizeof *s);
   struct archive *a = archive_read_new();
+  struct archive_entry *entry = archive_entry_new();
   mae_status status = mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
-  if (s && a) {
+  if (s && a && entry) {
     s->fd = -1;
     status = open_source(path, at, s);
-    archive_read_support_format_tar(a);
-    if (status == MAE_OK && archive_read_open2(a, s, NULL, on_read, on_skip,
-                                               NULL) != ARCHIVE_OK)
+    if (status == MAE_OK && archive_read_support_format_tar(a) != ARCHIVE_OK)
       status = bad(path, a);
-    if (status == MAE_OK) status = work(a, path, arg);
+    if (status == MAE_OK) status = start(a, path, s);
+    if (status == MAE_OK) status = work(a, entry, path, arg);
     if (s->fd >= 0) close(s->fd);
   }
+  archive_entry_free(entry);
   if (a) archive_read_free(a);
   free(s);
   return status;
@@ -101,7 +122,10 @@ static mae_status with_archive(const char *path, int64_t at, archive_work work,
 
 /* ------------------------------------------------------------ indexing --- */
 
+/* libarchive ends the program when a name cannot be converted while errno is
+ * ENOMEM, be it from long ago. */
 static const char *entry_name(struct archive_entry *entry) {
+  errno = 0;
   const char *name = archive_entry_pathname_utf8(entry);
   if (!name) name = archive_entry_pathname(entry);
   return name ? name : "";
@@ -136,10 +160,10 @@ static mae_status add_member(mae_dataset *d, const char *path,
   return mae_dataset_add(d, name);
 }
 
-static mae_status index_shard(struct archive *a, const char *path, void *arg) {
-  struct archive_entry *entry;
+static mae_status index_shard(struct archive *a, struct archive_entry *entry,
+                              const char *path, void *arg) {
   int result;
-  while ((result = archive_read_next_header(a, &entry)) != ARCHIVE_EOF) {
+  while ((result = archive_read_next_header2(a, entry)) != ARCHIVE_EOF) {
     if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return bad(path, a);
     if (is_image(entry))
       MAE_TRY(add_member(arg, path, entry_name(entry),
@@ -150,10 +174,10 @@ static mae_status index_shard(struct archive *a, const char *path, void *arg) {
 
 /* --------------------------------------------------------------- items --- */
 
-static mae_status read_member(struct archive *a, const char *path, void *arg) {
+static mae_status read_member(struct archive *a, struct archive_entry *entry,
+                              const char *path, void *arg) {
   mae_item *item = arg;
-  struct archive_entry *entry;
-  int result = archive_read_next_header(a, &entry);
+  int result = archive_read_next_header2(a, entry);
   if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return bad(path, a);
   const int64_t size = archive_entry_size(entry);
   if (!archive_entry_size_is_set(entry) || size < 0 || size > MOST_BYTES ||

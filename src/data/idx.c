@@ -29,6 +29,7 @@ static mae_status read_bytes(gzFile in, const char *path, void *into,
   if (n == (int)size) return MAE_OK;
   const char *text = gzerror(in, &error);
   if (error == Z_ERRNO) return mae_io_fail("read", path, errno);
+  if (error == Z_MEM_ERROR) return mae_io_fail("read", path, ENOMEM);
   return bad(path,
              n < 0 && error != Z_BUF_ERROR ? text : "the file is truncated");
 }
@@ -66,6 +67,7 @@ static mae_status read_data(gzFile in, const char *path, mae_idx *idx,
   uint8_t more;
   int n = gzread(in, &more, 1), error = Z_OK;
   gzerror(in, &error);
+  if (error == Z_ERRNO) return mae_io_fail("read", path, errno);
   if (n > 0) return bad(path, "more data than its dimensions say");
   return n || error != Z_OK ? bad(path, "the compressed data are corrupt")
                             : MAE_OK;

@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <png.h>
@@ -22,6 +23,7 @@ typedef struct decoder {
   size_t at; /* bytes consumed */
   mae_image *image;
   mae_status status;
+  bool no_memory; /* which libpng's messages tell in various ways */
 } decoder;
 
 static void fail_with(decoder *d, mae_status status, const char *what) {
@@ -30,7 +32,22 @@ static void fail_with(decoder *d, mae_status status, const char *what) {
 }
 
 static void on_error(png_structp png, png_const_charp what) {
-  fail_with(png_get_error_ptr(png), MAE_ERROR_FORMAT, what);
+  decoder *d = png_get_error_ptr(png);
+  fail_with(d, d->no_memory ? MAE_ERROR_OUT_OF_MEMORY : MAE_ERROR_FORMAT,
+            what);
+}
+
+/* For libpng and zlib. */
+static png_voidp on_malloc(png_structp png, png_alloc_size_t size) {
+  decoder *d = png_get_mem_ptr(png);
+  void *block = malloc(size);
+  if (!block) d->no_memory = true;
+  return block;
+}
+
+static void on_free(png_structp png, png_voidp block) {
+  (void)png;
+  free(block);
 }
 
 static void on_warning(png_structp png, png_const_charp what) {
@@ -87,8 +104,8 @@ static void read_rows(decoder *d) {
 /* Locals are not changed after setjmp. */
 static mae_status run_header(decoder *d) {
   if (setjmp(d->failed)) return d->status;
-  d->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, d, on_error,
-                                  on_warning);
+  d->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, d, on_error,
+                                    on_warning, d, on_malloc, on_free);
   if (d->png) d->info = png_create_info_struct(d->png);
   if (!d->info)
     return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for libpng");

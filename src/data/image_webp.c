@@ -3,9 +3,14 @@
 
 #ifdef MAE_HAVE_WEBP
 
+#include <errno.h>
+
 #include <webp/decode.h>
 
+/* What libwebp says when a malloc fails is now one code, now another, so
+ * callers clear errno first. */
 static mae_status bad(const mae_encoded *in, VP8StatusCode code) {
+  if (errno == ENOMEM) code = VP8_STATUS_OUT_OF_MEMORY;
   switch (code) {
     case VP8_STATUS_OUT_OF_MEMORY:
       return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "%s: no memory to decode it",
@@ -28,12 +33,14 @@ static mae_status decode_into(const mae_encoded *in, const mae_image *image) {
   config.output.u.RGBA.rgba = (uint8_t *)image->data;
   config.output.u.RGBA.stride = (int)image->stride;
   config.output.u.RGBA.size = (size_t)image->stride * (size_t)image->height;
+  errno = 0;
   VP8StatusCode code = WebPDecode(in->data, in->size, &config);
   return code == VP8_STATUS_OK ? MAE_OK : bad(in, code);
 }
 
 static mae_status read_header(const mae_encoded *in,
                               WebPBitstreamFeatures *features) {
+  errno = 0;
   VP8StatusCode code = WebPGetFeatures(in->data, in->size, features);
   if (code != VP8_STATUS_OK) return bad(in, code);
   if (features->has_animation)

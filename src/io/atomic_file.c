@@ -23,10 +23,11 @@ mae_status mae_io_fail(const char *doing, const char *path, int error) {
                   strerror_r(error, text, sizeof text));
 }
 
-/* The file a chain of links leads to, or path itself when there is none. */
+/* The file a chain of links leads to, or path itself when there is none; NULL
+ * with errno set. */
 static char *resolve(const char *path) {
   char *real = realpath(path, NULL);
-  return real ? real : strdup(path);
+  return real || errno != ENOENT ? real : strdup(path);
 }
 
 /* Open the first free name "PATH.tmp-N", with this mode less the umask. */
@@ -52,9 +53,13 @@ mae_status mae_atomic_begin(const char *path, mae_atomic_file *file) {
   mae_atomic_file f = {.fd = -1};
   struct stat old;
   f.path = resolve(path);
-  if (!f.path)
-    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for a file name");
+  if (!f.path) return mae_io_fail("create a file beside", path, errno);
   bool exists = !stat(f.path, &old);
+  if (!exists && errno != ENOENT) {
+    const int error = errno;
+    forget(&f);
+    return mae_io_fail("look at", path, error);
+  }
   if (exists && !S_ISREG(old.st_mode)) {
     forget(&f);
     return mae_fail(MAE_ERROR_IO, "%s is not a regular file", path);
@@ -120,13 +125,18 @@ static int flush(int fd) {
   return failed;
 }
 
-mae_status mae_atomic_commit(mae_atomic_file *file) {
+mae_status mae_atomic_flush(mae_atomic_file *file) {
   int error = flush(file->fd) ? errno : 0;
   if (close(file->fd) && !error) error = errno;
   file->fd = -1;
-  if (!error && rename(file->temporary, file->path)) error = errno;
-  if (error) {
-    mae_status status = mae_io_fail("write", file->path, error);
+  return error ? mae_io_fail("write", file->path, error) : MAE_OK;
+}
+
+mae_status mae_atomic_commit(mae_atomic_file *file) {
+  mae_status status = file->fd >= 0 ? mae_atomic_flush(file) : MAE_OK;
+  if (status == MAE_OK && rename(file->temporary, file->path))
+    status = mae_io_fail("write", file->path, errno);
+  if (status != MAE_OK) {
     mae_atomic_abort(file);
     return status;
   }

@@ -24,6 +24,9 @@ mae_status mae_atomic_write(mae_atomic_file *file, const void *data,
 /* Overwrite bytes written before, such as a header known only at the end. */
 mae_status mae_atomic_write_at(mae_atomic_file *file, int64_t offset,
                                const void *data, size_t size);
+/* To disk, so that all that is left to do is to rename; nothing can be written
+ * any more. */
+mae_status mae_atomic_flush(mae_atomic_file *file);
 /* Flush to disk, rename over path, flush the folder.  On failure the old file
  * is as it was and the temporary one is gone. */
 mae_status mae_atomic_commit(mae_atomic_file *file);

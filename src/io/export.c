@@ -109,18 +109,28 @@ static char *in_folder(const char *folder, const char *name) {
   return path;
 }
 
+/* The config is ready, but for its name, before the old weights go, so that a
+ * full disk leaves both old files. */
+static mae_status write_both(const mae_model *model, mae_dtype dtype,
+                             const char *weights, const char *config) {
+  mae_atomic_file file;
+  MAE_TRY(mae_hf_config_begin(config, dtype, &model->config, &file));
+  mae_status status =
+      write_tensors(model, MAE_LAYOUT_HUGGING_FACE, dtype, weights);
+  if (status == MAE_OK) return mae_atomic_commit(&file);
+  mae_atomic_abort(&file);
+  return status;
+}
+
 static mae_status write_folder(const mae_model *model, mae_dtype dtype,
                                const char *folder) {
   if (mkdir(folder, 0777) && errno != EEXIST)
     return mae_io_fail("make the folder", folder, errno);
   char *weights = in_folder(folder, "model.safetensors");
   char *config = in_folder(folder, "config.json");
-  mae_status status =
-      weights && config
-          ? write_tensors(model, MAE_LAYOUT_HUGGING_FACE, dtype, weights)
-          : MAE_ERROR_OUT_OF_MEMORY;
-  if (status == MAE_OK)
-    status = mae_hf_config_write(config, dtype, &model->config);
+  mae_status status = weights && config
+                          ? write_both(model, dtype, weights, config)
+                          : MAE_ERROR_OUT_OF_MEMORY;
   free(weights);
   free(config);
   return status;

@@ -8,12 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/atomic_file.h"
 #include "model/config.h"
 
 #ifdef MAE_HAVE_JSON
 
-#include <jansson.h>
+#include "io/json_text.h"
 
 enum { MOST_BYTES = 1 << 20, MOST_NUMBER = 1 << 20 };
 
@@ -110,7 +109,7 @@ static void read_fields(reader *r, mae_hf_config *c) {
   c->layer_norm_eps = real_of(r, "layer_norm_eps", 1e-12);
 }
 
-/* The file's text, of at most MOST_BYTES, for free(). */
+/* The file's text, of at most MOST_BYTES, for free(); *size is 0 before. */
 static mae_status slurp(int fd, const char *path, char **text, size_t *size) {
   struct stat info;
   if (fstat(fd, &info)) return mae_io_fail("read", path, errno);
@@ -119,16 +118,23 @@ static mae_status slurp(int fd, const char *path, char **text, size_t *size) {
   *text = malloc((size_t)info.st_size + 1);
   if (!*text)
     return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
-  ssize_t n = pread(fd, *text, (size_t)info.st_size, 0);
-  if (n < 0) return mae_io_fail("read", path, errno);
-  *size = (size_t)n;
+  while (*size < (size_t)info.st_size) {
+    ssize_t n = read(fd, *text + *size, (size_t)info.st_size - *size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return mae_io_fail("read", path, errno);
+    if (n == 0) break;
+    *size += (size_t)n;
+  }
   return MAE_OK;
 }
 
 static mae_status parse(const char *path, const char *text, size_t size,
                         mae_hf_config *out) {
   json_error_t error;
-  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  bool no_memory;
+  json_t *root = mae_json_read(text, size, &error, &no_memory);
+  if (no_memory)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
   if (!json_is_object(root)) {
     json_decref(root);
     return mae_fail(MAE_ERROR_FORMAT, "%s: no JSON object: %.100s", path,
@@ -195,23 +201,30 @@ static char *config_text(const mae_config *c, mae_dtype dtype) {
       c, dtype, decodes ? "ViTMAEForPreTraining" : "ViTMAEModel");
   json_t *decoder = decodes ? decoder_fields(c) : json_object();
   const bool sound = root && decoder && !json_object_update(root, decoder);
-  char *text = sound ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+  char *text =
+      sound ? mae_json_write(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
   json_decref(root);
   json_decref(decoder);
   return text;
 }
 
-mae_status mae_hf_config_write(const char *path, mae_dtype dtype,
-                               const mae_config *config) {
+static mae_status write_text(mae_atomic_file *out, const char *text) {
+  MAE_TRY(mae_atomic_write(out, text, strlen(text)));
+  MAE_TRY(mae_atomic_write(out, "\n", 1));
+  return mae_atomic_flush(out);
+}
+
+mae_status mae_hf_config_begin(const char *path, mae_dtype dtype,
+                               const mae_config *config,
+                               mae_atomic_file *file) {
+  mae_atomic_file out;
   char *text = config_text(config, dtype);
   if (!text) return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for %s", path);
-  mae_atomic_file out;
   mae_status status = mae_atomic_begin(path, &out);
   if (status == MAE_OK) {
-    status = mae_atomic_write(&out, text, strlen(text));
-    if (status == MAE_OK) status = mae_atomic_write(&out, "\n", 1);
+    status = write_text(&out, text);
     if (status == MAE_OK)
-      status = mae_atomic_commit(&out);
+      *file = out;
     else
       mae_atomic_abort(&out);
   }
@@ -228,9 +241,10 @@ mae_status mae_hf_config_read(const char *path, mae_hf_config *config) {
                   "%s: this libmae was built without a JSON library", path);
 }
 
-mae_status mae_hf_config_write(const char *path, mae_dtype dtype,
-                               const mae_config *config) {
-  (void)dtype, (void)config;
+mae_status mae_hf_config_begin(const char *path, mae_dtype dtype,
+                               const mae_config *config,
+                               mae_atomic_file *file) {
+  (void)dtype, (void)config, (void)file;
   return mae_fail(MAE_ERROR_UNSUPPORTED,
                   "%s: this libmae was built without a JSON library", path);
 }

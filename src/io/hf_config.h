@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
+#include "io/atomic_file.h"
 
 typedef struct mae_hf_config {
   bool present;
@@ -24,8 +24,9 @@ typedef struct mae_hf_config {
  * built without JSON. */
 mae_status mae_hf_config_read(const char *path, mae_hf_config *config);
 
-/* As ViTMAEConfig writes it; crash-safe. */
-mae_status mae_hf_config_write(const char *path, mae_dtype dtype,
-                               const mae_config *config);
+/* As ViTMAEConfig writes it: flushed to disk, to be committed. */
+mae_status mae_hf_config_begin(const char *path, mae_dtype dtype,
+                               const mae_config *config,
+                               mae_atomic_file *file);
 
 #endif

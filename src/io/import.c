@@ -1,4 +1,5 @@
 /* Loading models, from this library's files and from other people's. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,21 +80,26 @@ static char *join(const char *folder, size_t length, const char *name) {
   return path;
 }
 
-static bool is_folder(const char *path) {
-  struct stat info;
-  return !stat(path, &info) && S_ISDIR(info.st_mode);
+/* *mode is 0 when there is nothing of that name. */
+static mae_status look_at(const char *path, mode_t *mode) {
+  struct stat info = {.st_mode = 0};
+  if (stat(path, &info) && errno != ENOENT && errno != ENOTDIR)
+    return mae_io_fail("look at", path, errno);
+  *mode = info.st_mode;
+  return MAE_OK;
 }
 
 /* The weights in a folder, with the config beside them. */
 static mae_status find_in_folder(job *in, const char *folder) {
-  static const char *const names[] = {"pytorch_model.bin", "model.safetensors"};
-  struct stat info;
-  for (size_t i = 0; i < 2 && (!in->path || stat(in->path, &info)); i++) {
+  static const char *const names[] = {"model.safetensors", "pytorch_model.bin"};
+  mode_t mode = 0;
+  for (size_t i = 0; i < 2 && !mode; i++) {
     free(in->path);
-    in->path = join(folder, strlen(folder), names[1 - i]);
+    in->path = join(folder, strlen(folder), names[i]);
     if (!in->path) return MAE_ERROR_OUT_OF_MEMORY;
+    MAE_TRY(look_at(in->path, &mode));
   }
-  if (stat(in->path, &info))
+  if (!mode)
     return mae_fail(MAE_ERROR_NOT_FOUND,
                     "%s has neither model.safetensors nor pytorch_model.bin",
                     folder);
@@ -104,7 +110,9 @@ static mae_status find_in_folder(job *in, const char *folder) {
 static mae_status find_paths(job *in, const char *path) {
   if (strlen(path) > 65536)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "a path of 64 kilobytes");
-  if (is_folder(path)) return find_in_folder(in, path);
+  mode_t mode = 0;
+  MAE_TRY(look_at(path, &mode));
+  if (S_ISDIR(mode)) return find_in_folder(in, path);
   in->path = strdup(path);
   const char *slash = strrchr(path, '/');
   in->config_path =

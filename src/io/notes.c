@@ -12,7 +12,7 @@ void mae_notes_free(mae_notes *notes) {
 
 #ifdef MAE_HAVE_JSON
 
-#include <jansson.h>
+#include "io/json_text.h"
 
 static const char names_key[] = "mae.class_names";
 static const char mean_key[] = "mae.mean";
@@ -22,7 +22,7 @@ static const char std_key[] = "mae.std";
 
 /* Takes the list over; NULL counts as no memory. */
 static mae_status add(mae_notes *notes, const char *key, json_t *list) {
-  char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
+  char *text = list ? mae_json_write(list, JSON_COMPACT) : NULL;
   json_decref(list);
   if (!text) return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for metadata");
   const int32_t i = notes->count++;
@@ -90,9 +90,14 @@ static mae_status bad(const char *key, int32_t count, const char *what) {
 static mae_status parse(const mae_safetensors *file, const char *key,
                         int32_t count, const char *what, json_t **list) {
   const char *text = mae_safetensors_metadata(file, key);
+  json_error_t error;
+  bool no_memory = false;
   *list = NULL;
   if (!text) return MAE_OK;
-  if (looks_flat(text, count)) *list = json_loads(text, 0, NULL);
+  if (looks_flat(text, count))
+    *list = mae_json_read(text, strlen(text), &error, &no_memory);
+  if (no_memory)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for metadata");
   if (json_is_array(*list) && json_array_size(*list) == (size_t)count)
     return MAE_OK;
   json_decref(*list);

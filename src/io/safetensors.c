@@ -3,7 +3,6 @@
 #ifdef MAE_HAVE_JSON
 
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "base/half.h"
 #include "io/atomic_file.h"
+#include "io/json_text.h"
 #include "io/regular_file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -90,6 +90,20 @@ static mae_status check_header(const mae_safetensors *file, const char *text,
   return MAE_OK;
 }
 
+static mae_status parse_header(mae_safetensors *file, const char *text,
+                               size_t size) {
+  json_error_t error;
+  bool no_memory;
+  file->header = mae_json_read(text, size, &error, &no_memory);
+  if (no_memory)
+    return mae_fail(MAE_ERROR_OUT_OF_MEMORY, "no memory for the header of %s",
+                    file->path);
+  if (!file->header) return bad(file, "malformed header", error.text);
+  if (!json_is_object(file->header))
+    return bad(file, "the header is no JSON object", NULL);
+  return MAE_OK;
+}
+
 static mae_status read_header(mae_safetensors *file, int64_t file_bytes) {
   uint64_t size = 0;
   if (file_bytes < (int64_t)sizeof size)
@@ -104,16 +118,8 @@ static mae_status read_header(mae_safetensors *file, int64_t file_bytes) {
   char *text = mae_calloc(1, (size_t)size);
   if (!text) return MAE_ERROR_OUT_OF_MEMORY;
   mae_status status = read_at(file, sizeof size, text, (int64_t)size);
-  json_error_t error;
   if (status == MAE_OK) status = check_header(file, text, (size_t)size);
-  if (status == MAE_OK) {
-    file->header =
-        json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
-    if (!file->header)
-      status = bad(file, "malformed header", error.text);
-    else if (!json_is_object(file->header))
-      status = bad(file, "the header is no JSON object", NULL);
-  }
+  if (status == MAE_OK) status = parse_header(file, text, (size_t)size);
   free(text);
   return status;
 }
@@ -378,7 +384,7 @@ static char *header_text(const content *c) {
     ok = ok && add_entry(header, &c->entries[i], c->dtype, at);
     at += tensor_bytes(c->entries[i].tensor, c->dtype);
   }
-  char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
+  char *text = ok ? mae_json_write(header, JSON_COMPACT) : NULL;
   json_decref(header);
   return text;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zip.h>
 
+#include "io/atomic_file.h"
 #include "io/pickle.h"
 #include "io/regular_file.h"
 
@@ -43,6 +44,16 @@ static mae_status bad(const mae_torch_file *file, const char *what,
                   name ? ": " : "", name ? name : "");
 }
 
+/* What libzip says when a malloc or a read fails is now one code, now another;
+ * so callers clear errno first. */
+static mae_status zip_failed(const mae_torch_file *file, const char *what,
+                             const char *why) {
+  const int error = errno;
+  if (error == ENOMEM || error == EIO)
+    return mae_io_fail("read", file->path, error);
+  return bad(file, what, why);
+}
+
 /* Put the file's name before the latest message. */
 static mae_status in_file(const mae_torch_file *file, mae_status status) {
   return mae_fail(status, "%s: %s", file->path, mae_last_error());
@@ -54,13 +65,16 @@ static mae_status open_archive(mae_torch_file *file) {
   int fd;
   MAE_TRY(mae_open_regular(file->path, &fd, &file->bytes));
   int code = 0;
+  errno = 0;
   file->archive = zip_fdopen(fd, ZIP_CHECKCONS, &code); /* takes fd over */
   if (file->archive) return MAE_OK;
-  close(fd);
   zip_error_t error;
+  const int number = errno;
+  close(fd);
   zip_error_init_with_code(&error, code);
+  errno = number;
   mae_status status =
-      bad(file, "no sound zip archive", zip_error_strerror(&error));
+      zip_failed(file, "no sound zip archive", zip_error_strerror(&error));
   zip_error_fini(&error);
   return status;
 }
@@ -69,11 +83,12 @@ static mae_status open_archive(mae_torch_file *file) {
 static mae_status stat_entry(const mae_torch_file *file, uint64_t entry,
                              int64_t *bytes) {
   zip_stat_t info;
+  errno = 0;
   const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE |
                               ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
   if (zip_stat_index(file->archive, entry, 0, &info) ||
       (info.valid & needed) != needed)
-    return bad(file, "no sound zip archive", NULL);
+    return zip_failed(file, "no sound zip archive", NULL);
   const char *name = zip_get_name(file->archive, entry, ZIP_FL_ENC_RAW);
   if (info.comp_method != ZIP_CM_STORE || info.encryption_method != ZIP_EM_NONE)
     return bad(file,
@@ -94,6 +109,7 @@ static bool find_entry(const mae_torch_file *file, const char *name,
                    file->first_name, (int)length, name);
   if (n < 0 || n >= (int)sizeof full || memchr(name, '\0', length))
     return false;
+  errno = 0;
   zip_int64_t found = zip_name_locate(file->archive, full, ZIP_FL_ENC_RAW);
   if (found < 0) return false;
   *entry = (uint64_t)found;
@@ -104,8 +120,10 @@ static mae_status read_into(const mae_torch_file *file, zip_file_t *entry,
                             void *into, int64_t bytes) {
   char *at = into;
   while (bytes > 0) {
+    errno = 0;
     zip_int64_t n = zip_fread(entry, at, (zip_uint64_t)bytes);
-    if (n < 0) return bad(file, "a damaged entry", zip_file_strerror(entry));
+    if (n < 0)
+      return zip_failed(file, "a damaged entry", zip_file_strerror(entry));
     if (n == 0) return bad(file, "the file is truncated", NULL);
     at += n;
     bytes -= n;
@@ -117,14 +135,24 @@ static mae_status read_into(const mae_torch_file *file, zip_file_t *entry,
  * read from its begin. */
 static mae_status check_end(const mae_torch_file *file, zip_file_t *entry) {
   char more;
+  errno = 0;
   if (zip_fread(entry, &more, 1) == 0) return MAE_OK;
-  return bad(file, "a damaged entry", zip_file_strerror(entry));
+  return zip_failed(file, "a damaged entry", zip_file_strerror(entry));
+}
+
+static zip_file_t *open_entry(const mae_torch_file *file, uint64_t entry) {
+  errno = 0;
+  return zip_fopen_index(file->archive, entry, 0);
+}
+
+static mae_status entry_failed(const mae_torch_file *file) {
+  return zip_failed(file, "a damaged entry", zip_strerror(file->archive));
 }
 
 static mae_status read_whole(const mae_torch_file *file, uint64_t entry,
                              void *into, int64_t bytes) {
-  zip_file_t *opened = zip_fopen_index(file->archive, entry, 0);
-  if (!opened) return bad(file, "a damaged entry", zip_strerror(file->archive));
+  zip_file_t *opened = open_entry(file, entry);
+  if (!opened) return entry_failed(file);
   mae_status status = read_into(file, opened, into, bytes);
   if (status == MAE_OK) status = check_end(file, opened);
   zip_fclose(opened);
@@ -409,11 +437,11 @@ static mae_status read_span(const mae_torch_file *file,
   const int64_t each = mae_element_bytes(t->element);
   int64_t bytes = 0;
   MAE_TRY(stat_entry(file, t->entry, &bytes));
-  zip_file_t *entry = zip_fopen_index(file->archive, t->entry, 0);
-  if (!entry) return bad(file, "a damaged entry", zip_strerror(file->archive));
+  zip_file_t *entry = open_entry(file, t->entry);
+  if (!entry) return entry_failed(file);
   mae_status status = MAE_OK;
   if (t->first && zip_fseek(entry, t->first * each, SEEK_SET))
-    status = bad(file, "a damaged entry", zip_file_strerror(entry));
+    status = zip_failed(file, "a damaged entry", zip_file_strerror(entry));
   if (status == MAE_OK)
     status = convert(file, entry, t->element, t->last - t->first + 1, into);
   if (status == MAE_OK && !t->first && (t->last + 1) * each == bytes)

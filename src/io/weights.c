@@ -1,11 +1,13 @@
 #include "io/weights.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "io/atomic_file.h"
 #include "io/torch_file.h"
 
 struct mae_weights {
@@ -21,18 +23,36 @@ struct mae_weights {
 
 typedef enum kind { SAFETENSORS, TORCH_ZIP, TORCH_OLD, PICKLE } kind;
 
-/* A safetensors file begins with the size of its header, at most 100 MB: the
- * first two below cannot be one. */
-static kind kind_of(const char *path) {
-  unsigned char head[4] = {0};
+/* The first bytes, zeros where there are none. */
+static mae_status read_head(const char *path, unsigned char head[4]) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return SAFETENSORS; /* which says why */
-  ssize_t n = pread(fd, head, sizeof head, 0);
+  if (fd < 0) return mae_io_fail("open", path, errno);
+  ssize_t n = 0;
+  for (off_t at = 0; at < 4;) {
+    n = pread(fd, head + at, 4 - (size_t)at, at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    at += n;
+  }
+  const int error = n < 0 && errno != EISDIR && errno != ESPIPE ? errno : 0;
   close(fd);
-  if (n != sizeof head) return SAFETENSORS;
-  if (!memcmp(head, "PK\3\4", 4)) return TORCH_ZIP;
-  if (!memcmp(head, "\x80\2\x8a\n", 4)) return TORCH_OLD;
-  return head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 ? PICKLE : SAFETENSORS;
+  return error ? mae_io_fail("read", path, error) : MAE_OK;
+}
+
+/* A safetensors file begins with the size of its header, at most 100 MB: the
+ * first two below cannot be one.  What is no regular file is left to the
+ * reader, which says so. */
+static mae_status find_kind(const char *path, kind *found) {
+  unsigned char head[4] = {0};
+  MAE_TRY(read_head(path, head));
+  *found = SAFETENSORS;
+  if (!memcmp(head, "PK\3\4", 4))
+    *found = TORCH_ZIP;
+  else if (!memcmp(head, "\x80\2\x8a\n", 4))
+    *found = TORCH_OLD;
+  else if (head[0] == 0x80 && head[1] >= 2 && head[1] <= 5)
+    *found = PICKLE;
+  return MAE_OK;
 }
 
 static mae_status list_safetensors(mae_weights *w) {
@@ -73,7 +93,9 @@ static mae_status open_safetensors(mae_weights *w, const char *path, bool map) {
 }
 
 static mae_status open_file(mae_weights *w, const char *path, bool map) {
-  switch (kind_of(path)) {
+  kind found;
+  MAE_TRY(find_kind(path, &found));
+  switch (found) {
     case TORCH_ZIP:
       MAE_TRY(mae_torch_open(path, &w->torch));
       return list_torch(w);

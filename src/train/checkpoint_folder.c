@@ -75,7 +75,11 @@ static mae_status list_steps(const char *folder, steps *s) {
   if (!dir) return mae_io_fail("open the folder", folder, errno);
   mae_status status = MAE_OK;
   const char *rest;
-  for (struct dirent *d; status == MAE_OK && (d = readdir(dir));) {
+  while (status == MAE_OK) {
+    errno = 0;
+    const struct dirent *d = readdir(dir);
+    if (!d && errno) status = mae_io_fail("read the folder", folder, errno);
+    if (!d) break;
     int64_t step = step_of(d->d_name, &rest);
     if (step >= 0 && !*rest) status = add_step(s, step);
   }
