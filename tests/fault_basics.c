@@ -10,6 +10,7 @@ static mae_status create_context(fault_world *w) {
   mae_context_options o;
   mae_context_options_init(&o, sizeof o);
   o.threads = 3;
+  o.profile = 1;
   return mae_context_create(&o, &w->made.context);
 }
 
@@ -128,6 +129,12 @@ GRAPH(linear, {
   mae_var x = input3(r, B, T, D), weight = input2(r, 4, D),
           bias = input1(r, 4);
   return mae_tape_linear(r->tape, x, weight, bias, MAE_ACTIVATION_GELU, out);
+})
+GRAPH(bf16, {
+  mae_var x = input3(r, B, T, D), weight = input2(r, 4, D),
+          bias = input1(r, 4);
+  MAE_TRY(mae_tape_set_precision(r->tape, MAE_PRECISION_BF16));
+  return mae_tape_linear(r->tape, x, weight, bias, MAE_ACTIVATION_NONE, out);
 })
 GRAPH(linear_add, {
   mae_var x = input3(r, B, T, D), weight = input2(r, 4, D),
@@ -262,6 +269,7 @@ const fault_case fault_tapes[] = {
     TAPE("keep", keep),
     TAPE("checkpoint", checkpoint),
     TAPE("linear", linear),
+    TAPE("set_precision", bf16),
     TAPE("linear_add", linear_add),
     TAPE("layer_norm", layer_norm),
     TAPE("attention", attention),

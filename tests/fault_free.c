@@ -37,6 +37,13 @@ OPTIONS(mae_context_options_init, mae_context_options)
 CALL(mae_context_destroy, mae_context_destroy(NULL))
 CALL(mae_context_threads, mae_context_threads(w->context))
 CALL(mae_context_isa, mae_context_isa(w->context))
+CALL(mae_context_precision_is_native,
+     mae_context_precision_is_native(w->context, MAE_PRECISION_BF16))
+CALL(mae_context_profile_size, mae_context_profile_size(w->context))
+CALL(mae_context_profile,
+     mae_profile_entry entry = {.struct_size = sizeof entry};
+     mae_context_profile(w->context, 0, &entry))
+CALL(mae_context_profile_reset, mae_context_profile_reset(w->context))
 CALL(mae_random_uniform, mae_random_uniform(1, 2, 3, 64, w->out))
 CALL(mae_random_normal, mae_random_normal(1, 2, 3, 64, w->out))
 CALL(mae_random_permutation,
@@ -130,6 +137,10 @@ static const struct {
     ENTRY(mae_context_destroy),
     ENTRY(mae_context_threads),
     ENTRY(mae_context_isa),
+    ENTRY(mae_context_precision_is_native),
+    ENTRY(mae_context_profile_size),
+    ENTRY(mae_context_profile),
+    ENTRY(mae_context_profile_reset),
     ENTRY(mae_random_uniform),
     ENTRY(mae_random_normal),
     ENTRY(mae_random_permutation),

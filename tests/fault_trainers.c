@@ -20,6 +20,7 @@ static mae_status make_classifier_parts(fault_world *w) {
 static mae_status create(fault_world *w) {
   mae_trainer_options o = fault_trainer_options();
   o.recompute = 1;
+  o.precision = MAE_PRECISION_BF16;
   return mae_trainer_create(w->context, w->model, &o, &w->made.trainer);
 }
 

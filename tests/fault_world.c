@@ -37,6 +37,7 @@ mae_status fault_make_context(fault_world *w) {
   mae_context_options o;
   mae_context_options_init(&o, sizeof o);
   o.threads = 1;
+  o.profile = 1;
   return w->context ? MAE_OK : mae_context_create(&o, &w->context);
 }
 

@@ -297,7 +297,7 @@ static const struct {
 } MALFORMED[] = {
     {"[]", 0, "JSON object"},
     {"{]", 0, "header"},
-    {"{} {}", 0, "end of file"},
+    {"{} {}", 0, "expected near"},
     {"{\"x\":" F32_AT("0", "4"), 4, "header"},
     {"{\"\xff\":" F32_AT("0", "4") "}", 4, "decode byte"},
     {"{\"a\\u0000b\":" F32_AT("0", "4") "}", 4, "header"},

@@ -648,7 +648,8 @@ MAE_API void mae_image_free(mae_image *image);
 /* Inference on a model: features, predictions, reconstructions.  Holds the
  * working memory, so one session serves one thread at a time; any number of
  * sessions share a model and a context.  The first call of each kind plans
- * memory; later ones with the same n allocate nothing. */
+ * memory; later ones with the same n allocate nothing.  After a failure the
+ * arrays a call fills in may be filled in part. */
 typedef struct mae_session mae_session;
 
 /* What mae_session_features writes. */
