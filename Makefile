@@ -106,7 +106,7 @@ LIBS := $(OPT_LIBS) $(BLAS_LIBS) -lpthread -lm
 # -------------------------------------------------------------- library --
 # Kernels are compiled once per instruction set (src/kernels/simd.h); the
 # products are contracted to FMA there, and nowhere else.
-KERNELS := product product_bf16 linear layer_norm attention add tokens patchify masked_mse mean_tokens cross_entropy drop_path resize adamw table
+KERNELS := product product_bf16 linear layer_norm attention attention_backward attention_weights small_products add tokens patchify masked_mse mean_tokens cross_entropy drop_path resize adamw table
 ISAS := portable
 ifneq ($(filter x86_64%,$(multiarch)),)
   ISAS += avx2 avx512

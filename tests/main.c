@@ -7,6 +7,7 @@ int main(void) {
   SRunner *runner = srunner_create(base_suite());
   srunner_add_suite(runner, product_suite());
   srunner_add_suite(runner, ops_suite());
+  srunner_add_suite(runner, attention_suite());
   srunner_add_suite(runner, tape_suite());
   srunner_add_suite(runner, precision_suite());
   srunner_add_suite(runner, profile_suite());

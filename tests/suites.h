@@ -6,6 +6,7 @@
 
 Suite *base_suite(void);        /* rng, pool, tensor, options, errors */
 Suite *ops_suite(void);         /* each operation: values and gradients */
+Suite *attention_suite(void);   /* its kernels, at many sizes */
 Suite *tape_suite(void);        /* recording, planning, running graphs */
 Suite *profile_suite(void);     /* where time goes */
 Suite *recompute_suite(void);   /* checkpointed segments of tapes */

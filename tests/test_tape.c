@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "count_alloc.h"
 #include "kernels/blas.h"
+#include "kernels/kernels.h"
 #include "suites.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -709,7 +710,7 @@ START_TEST(plan_shares_memory) {
 }
 END_TEST
 
-/* Attention's scores: [64, 64] for each thread. */
+/* Attention's blocks, for each thread. */
 START_TEST(plan_gives_threads_scratch) {
   mae_var qkv, out;
   mae_tape *alone;
@@ -717,10 +718,12 @@ START_TEST(plan_gives_threads_scratch) {
   ASSERT_OK(mae_tape_input(alone, SHAPE(1, 64, 24), 0, &qkv));
   ASSERT_OK(mae_tape_attention(alone, qkv, 2, &out));
   ASSERT_OK(mae_tape_plan(alone, (mae_var){MAE_NO_VAR}));
+  int64_t floats;
+  ck_assert(mae_attention_scratch(64, 4, false, &floats));
   ck_assert_uint_eq(
       mae_tape_memory(alone),
-      sizeof(float) *
-          (64 * 24 + 64 * 8 + 64 * 64 * (size_t)mae_context_threads(context)));
+      sizeof(float) * (64 * 24 + 64 * 8 +
+                       (size_t)floats * (size_t)mae_context_threads(context)));
   mae_tape_destroy(alone);
 }
 END_TEST

@@ -84,20 +84,30 @@ mae_status mae_tape_attention_weights(mae_tape *tape, mae_var qkv,
   return mae_tape_output(tape, op, 4, shape, out);
 }
 
+/* For all workers; false when it is too much. */
+static bool scratch_bytes(const mae_tape *tape, const int64_t *n, bool backward,
+                          size_t *bytes) {
+  const int64_t threads = mae_pool_threads(tape->context->pool);
+  int64_t floats;
+  if (!mae_attention_scratch(n[TOKENS], n[HEAD_DIM], backward, &floats) ||
+      !mae_mul(floats, threads * (int64_t)sizeof(float), &floats))
+    return false;
+  *bytes = (size_t)floats;
+  return true;
+}
+
 mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
                               mae_var *out) {
   mae_op *op = NULL;
   MAE_TRY(record(tape, &class, qkv, num_heads, out, &op));
   const mae_tensor *t = mae_op_shape(tape, op, 0);
   const int64_t *n = op->size, heads = n[HEADS];
-  int64_t scores = mae_pool_threads(tape->context->pool) * 2 * sizeof(float);
-  if (!mae_mul(scores, n[TOKENS], &scores) ||
-      !mae_mul(scores, n[TOKENS], &scores) || t->shape[2] > INT32_MAX)
+  op->saved_bytes[0] = (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
+  if (t->shape[2] > INT32_MAX ||
+      !scratch_bytes(tape, n, false, &op->forward_scratch) ||
+      !scratch_bytes(tape, n, true, &op->backward_scratch))
     return mae_tape_fail(tape, MAE_ERROR_SHAPE, "attention: %s is too large",
                          mae_tensor_shape_text(t).text);
-  op->saved_bytes[0] = (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
-  op->backward_scratch = (size_t)scores;
-  op->forward_scratch = (size_t)scores / 2;
   const int64_t shape[] = {n[BATCH], n[TOKENS], heads * n[HEAD_DIM]};
   return mae_tape_output(tape, op, 3, shape, out);
 }

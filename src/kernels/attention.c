@@ -1,72 +1,182 @@
-/* y = softmax(q k^T / sqrt(head_dim)) v for each image and head. */
-#include <math.h>
-
-#include "kernels/blas.h"
-#include "kernels/simd.h"
+/* y = softmax(q k^T / sqrt(head_dim)) v for each image and head, with no more
+ * than a block of scores at a time: along the keys, a running maximum and sum
+ * take the place of those of the whole row. */
+#include "kernels/attention.h"
 
 typedef struct attention {
   int64_t tokens, heads, head_dim;
-  bool add_dqkv;
-  const float *qkv, *y, *log_sum, *dy;
-  float *out, *out_log_sum, *dqkv, *scratch;
+  int64_t pieces; /* of a head's queries, to keep all threads busy */
+  const float *qkv;
+  float *y, *log_sum, *scratch;
+  int64_t scratch_size;
 } attention;
 
-/* Where one head of one image lies. */
-typedef struct head {
-  int64_t width, stride; /* of y and of qkv, floats from token to token */
-  int64_t q, k, v, y, row;
-  float scale;
-} head;
+/* A worker's scratch, and how far the softmax of each query is: y and sum
+ * are of 2^(score - max). */
+typedef struct state {
+  float *k, *v, *y, *scores;
+  int64_t pitch; /* of the scores */
+  vf lanes[MAE_ATTENTION_QUERIES]; /* of queries: sums or maxima to be */
+  float max[MAE_ATTENTION_QUERIES], sum[MAE_ATTENTION_QUERIES];
+  float shrink[MAE_ATTENTION_QUERIES];
+  fetch coming; /* the worker's next head */
+} state;
 
-static head head_at(const attention *p, int64_t i) {
-  int64_t image = i / p->heads, h = i % p->heads;
-  int64_t width = p->heads * p->head_dim;
-  int64_t q = image * p->tokens * 3 * width + h * p->head_dim;
-  return (head){.width = width, .stride = 3 * width, .q = q, .k = q + width,
-                .v = q + 2 * width,
-                .y = image * p->tokens * width + h * p->head_dim,
-                .row = i * p->tokens, .scale = 1 / sqrtf((float)p->head_dim)};
+static void lay_out(state *s, float *scratch, const attention *p) {
+  const int64_t width = whole_vectors(p->head_dim);
+  s->k = scratch;
+  s->v = s->k + whole_vectors(p->tokens) * width;
+  s->y = s->v + whole_vectors(p->tokens) * width;
+  s->scores = s->y + mae_attention_queries(p->tokens) * width;
+  s->pitch = mae_attention_pitch(whole_vectors(p->tokens));
 }
 
-/* Turn a row of scores into probabilities; returns log(sum(exp(scores))). */
-static float softmax_row(float *x, int64_t n) {
-  const float max = max_of_row(x, n);
-  float sum = 0;
-  vf sums = {0};
-  FOR_VECTORS(i, lanes, n, {
-    vf e = vf_exp(LOAD(x + i, lanes) - max);
-    STORE(x + i, e, lanes);
-    if (lanes == LANES)
-      sums += e;
-    else
-      for (int64_t j = 0; j < lanes; j++) sum += e[j];
-  });
-  sum += vf_sum(sums);
-  const float inverse = 1 / sum;
-  FOR_VECTORS(i, lanes, n,
-              STORE(x + i, LOAD(x + i, lanes) * inverse, lanes););
-  return max + logf(sum);
+/* The last vector of a row of n scores: nothing beyond them may count. */
+static vf mask_end(vf x, int64_t n) {
+  vi lane = {0};
+  for (int i = 0; i < LANES; i++) lane[i] = i;
+  return vf_select(lane < (int32_t)((n - 1) % LANES + 1), x, vf_set(-INFINITY));
 }
 
-/* softmax(q k^T / sqrt(head_dim)) of one head, [tokens, tokens]. */
-static void head_weights(const attention *p, const head *h, float *weights) {
-  const int64_t t = p->tokens;
-  mae_sgemm(false, true, t, t, p->head_dim, h->scale, p->qkv + h->q, h->stride,
-            p->qkv + h->k, h->stride, 0, weights, t);
-  for (int64_t row = 0; row < t; row++) {
-    float log_sum = softmax_row(weights + row * t, t);
-    if (p->out_log_sum) p->out_log_sum[h->row + row] = log_sum;
+static vf lanewise_top(float *x, int64_t n) {
+  const int64_t last = whole_vectors(n) - LANES;
+  vf top = mask_end(vf_load(x + last), n);
+  vf_store(x + last, top);
+  for (int64_t i = 0; i < last; i += LANES) top = vf_max(vf_load(x + i), top);
+  return top;
+}
+
+/* x = 2^(scale (x - max)); returns the sum. */
+static vf lanewise_powers(float *x, int64_t n, float scale, float max) {
+  const vf shift = vf_set(scale * max);
+  vf sum = {0};
+  for (int64_t i = 0; i < n; i += LANES) {
+    const vf e = vf_exp2(vf_load(x + i) * scale - shift);
+    vf_store(x + i, e);
+    sum += e;
+  }
+  return sum;
+}
+
+/* The next `keys` keys' scores become powers, and what is known of the keys
+ * before is brought to the same maximum. */
+static void join(state *s, const head *h, int64_t rows, int64_t keys,
+                 bool first) {
+  const int64_t width = whole_vectors(h->dim);
+  const float scale = h->scale * LOG2_E;
+  for (int64_t i = 0; i < rows; i++)
+    s->lanes[i] = lanewise_top(s->scores + i * s->pitch, keys);
+  for (int64_t i = 0; i < rows; i += LANES) {
+    const vf top = tops_of(s->lanes + i), before = vf_load(s->max + i);
+    const vf max = first ? top : vf_max(before, top);
+    vf_store(s->shrink + i, vf_exp2((before - max) * scale));
+    vf_store(s->max + i, max);
+  }
+  for (int64_t i = 0; i < rows; i++)
+    s->lanes[i] = lanewise_powers(s->scores + i * s->pitch, keys,
+                                  scale, s->max[i]);
+  for (int64_t i = 0; i < rows; i += LANES) {
+    const vf sum = sums_of(s->lanes + i);
+    const vf before = vf_load(s->sum + i) * vf_load(s->shrink + i);
+    vf_store(s->sum + i, first ? sum : sum + before);
+  }
+  for (int64_t i = 0; i < rows && !first; i++)
+    store_row(s->y + i * width, s->y + i * width, width, s->shrink[i], false);
+}
+
+/* The scores of q's rows and key blocks [begin, end); returns the keys. */
+static int64_t score(state *s, const head *h, const float *q, int64_t rows,
+                     int64_t begin, int64_t end) {
+  const int64_t first = key_block_at(h->tokens, begin).begin;
+  int64_t keys = 0;
+  for (int64_t i = begin; i < end; i++) {
+    const key_block b = key_block_at(h->tokens, i);
+    small_product(rows, b.padded / LANES, h->dim, (factor){q, h->stride, 1},
+                  s->k + b.begin * h->dim, b.padded,
+                  s->scores + b.begin - first, s->pitch, false,
+                  &s->coming);
+    keys += b.keys;
+  }
+  return keys;
+}
+
+/* y (+)= powers v, over key blocks [begin, end). */
+static void weigh(state *s, const head *h, int64_t rows, int64_t begin,
+                  int64_t end) {
+  const int64_t width = whole_vectors(h->dim);
+  const int64_t first = key_block_at(h->tokens, begin).begin;
+  for (int64_t i = begin; i < end; i++) {
+    const key_block b = key_block_at(h->tokens, i);
+    const factor powers = {s->scores + b.begin - first, s->pitch, 1};
+    small_product(rows, width / LANES, b.keys, powers, s->v + b.begin * width,
+                  width, s->y, width, i > 0, &s->coming);
   }
 }
 
-static void forward_head(void *arg, int64_t i, int32_t worker) {
+/* The queries from `begin` on. */
+static void attend(const attention *p, const head *h, state *s, int64_t begin,
+                   int64_t rows) {
+  const int64_t width = whole_vectors(h->dim), blocks = key_blocks(h->tokens);
+  const float *q = p->qkv + h->q + begin * h->stride;
+  for (int64_t i = 0; i < blocks; i += MAE_ATTENTION_SPAN) {
+    const int64_t left = blocks - i;
+    const int64_t end =
+        i + (left < MAE_ATTENTION_SPAN ? left : MAE_ATTENTION_SPAN);
+    const int64_t keys = score(s, h, q, rows, i, end);
+    join(s, h, rows, keys, i == 0);
+    weigh(s, h, rows, i, end);
+  }
+  for (int64_t i = 0; i < rows; i++) {
+    store_row(p->y + h->y + (begin + i) * h->width, s->y + i * width, h->dim,
+              1 / s->sum[i], false);
+    if (p->log_sum)
+      p->log_sum[h->row + begin + i] = s->max[i] * h->scale + logf(s->sum[i]);
+  }
+}
+
+static void forward_piece(const attention *p, state *s, int64_t i) {
+  const head h = head_at(p->tokens, p->heads, p->head_dim, i / p->pieces);
+  const int64_t begin = piece_begin(h.tokens, p->pieces, i % p->pieces);
+  const int64_t end = piece_begin(h.tokens, p->pieces, i % p->pieces + 1);
+  const int64_t blocks = pieces_of(end - begin, MAE_ATTENTION_QUERIES);
+  pack_key_blocks(s->k, p->qkv + h.k, &h);
+  pack_rows(s->v, p->qkv + h.v, h.stride, h.tokens, h.dim);
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t from = begin + piece_begin(end - begin, blocks, b);
+    const int64_t to = begin + piece_begin(end - begin, blocks, b + 1);
+    attend(p, &h, s, from, to - from);
+  }
+}
+
+/* The next head's q, k and v, and where y goes. */
+static void expect_next(const attention *p, state *s, int64_t i, bool more) {
+  const head h = head_at(p->tokens, p->heads, p->head_dim, i / p->pieces);
+  const head next =
+      head_at(p->tokens, p->heads, p->head_dim, (i + more) / p->pieces);
+  s->coming = fetch_for(&h, 4, 2);
+  fetch_add(&s->coming, p->y + h.y, h.width);
+  if (more) fetch_qkv(&s->coming, p->qkv, &next);
+}
+
+static void forward_pieces(void *arg, int64_t begin, int64_t end,
+                           int32_t worker) {
   const attention *p = arg;
-  const head h = head_at(p, i);
-  const int64_t t = p->tokens, d = p->head_dim;
-  float *scores = p->scratch + worker * t * t;
-  head_weights(p, &h, scores);
-  mae_sgemm(false, false, t, d, t, 1, scores, t, p->qkv + h.v, h.stride, 0,
-            p->out + h.y, h.width);
+  state s = {0};
+  lay_out(&s, p->scratch + worker * p->scratch_size, p);
+  for (int64_t i = begin; i < end; i++) {
+    expect_next(p, &s, i, i + 1 < end);
+    forward_piece(p, &s, i);
+  }
+}
+
+/* Pieces of a head when heads alone would leave threads idle. */
+static int64_t pieces_of_head(const mae_pool *pool, int64_t heads,
+                              int64_t tokens) {
+  const int64_t threads = mae_pool_threads(pool);
+  if (threads == 1 || heads >= 4 * threads) return 1;
+  const int64_t wanted = pieces_of(4 * threads, heads);
+  const int64_t most = pieces_of(tokens, MAE_ATTENTION_QUERIES);
+  return wanted < most ? wanted : most;
 }
 
 void KERNEL(attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
@@ -74,75 +184,9 @@ void KERNEL(attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                                const float *qkv, float *y, float *log_sum,
                                float *scratch) {
   attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
-                 .qkv = qkv, .out = y, .out_log_sum = log_sum,
-                 .scratch = scratch};
-  mae_pool_run(pool, batch * heads, forward_head, &p);
-}
-
-static void weights_head(void *arg, int64_t i, int32_t worker) {
-  (void)worker;
-  const attention *p = arg;
-  const head h = head_at(p, i);
-  head_weights(p, &h, p->out + i * p->tokens * p->tokens);
-}
-
-void KERNEL(attention_weights)(mae_pool *pool, int64_t batch, int64_t tokens,
-                               int64_t heads, int64_t head_dim,
-                               const float *qkv, float *weights) {
-  attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
-                 .qkv = qkv, .out = weights};
-  mae_pool_run(pool, batch * heads, weights_head, &p);
-}
-
-/* Overwrite rows of scores by probabilities, and of dprob (the gradient of
- * the probabilities) by that of the scaled scores: p (dp - sum(p dp)), where
- * sum(p dp) = dy . y. */
-static void backward_rows(const attention *p, const head *h, float *prob,
-                          float *dprob) {
-  const int64_t t = p->tokens;
-  for (int64_t row = 0; row < t; row++) {
-    const float *y = p->y + h->y + row * h->width;
-    const float *dy = p->dy + h->y + row * h->width;
-    vf product = {0};
-    FOR_VECTORS(i, lanes, p->head_dim,
-                product += LOAD(y + i, lanes) * LOAD(dy + i, lanes););
-    const float dot = vf_sum(product), log_sum = p->log_sum[h->row + row];
-    FOR_VECTORS(i, lanes, t, {
-      vf e = vf_exp(LOAD(prob + row * t + i, lanes) - log_sum);
-      vf d = e * (LOAD(dprob + row * t + i, lanes) - dot) * h->scale;
-      STORE(prob + row * t + i, e, lanes);
-      STORE(dprob + row * t + i, d, lanes);
-    });
-  }
-}
-
-static void backward_head(void *arg, int64_t i, int32_t worker) {
-  const attention *p = arg;
-  const head h = head_at(p, i);
-  const int64_t t = p->tokens, d = p->head_dim;
-  const float beta = p->add_dqkv;
-  float *prob = p->scratch + worker * 2 * t * t, *dprob = prob + t * t;
-  const float *q = p->qkv + h.q, *k = p->qkv + h.k, *v = p->qkv + h.v;
-  const float *dy = p->dy + h.y;
-  mae_sgemm(false, true, t, t, d, h.scale, q, h.stride, k, h.stride, 0, prob,
-            t);
-  mae_sgemm(false, true, t, t, d, 1, dy, h.width, v, h.stride, 0, dprob, t);
-  backward_rows(p, &h, prob, dprob);
-  mae_sgemm(true, false, t, d, t, 1, prob, t, dy, h.width, beta,
-            p->dqkv + h.v, h.stride);
-  mae_sgemm(false, false, t, d, t, 1, dprob, t, k, h.stride, beta,
-            p->dqkv + h.q, h.stride);
-  mae_sgemm(true, false, t, d, t, 1, dprob, t, q, h.stride, beta,
-            p->dqkv + h.k, h.stride);
-}
-
-void KERNEL(attention_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
-                                int64_t heads, int64_t head_dim,
-                                const float *qkv, const float *y,
-                                const float *log_sum, const float *dy,
-                                float *dqkv, bool add_dqkv, float *scratch) {
-  attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
-                 .qkv = qkv, .y = y, .log_sum = log_sum, .dy = dy,
-                 .dqkv = dqkv, .add_dqkv = add_dqkv, .scratch = scratch};
-  mae_pool_run(pool, batch * heads, backward_head, &p);
+                 .pieces = pieces_of_head(pool, batch * heads, tokens),
+                 .qkv = qkv, .y = y, .log_sum = log_sum, .scratch = scratch};
+  /* It was not too much when the caller asked. */
+  mae_attention_scratch(tokens, head_dim, false, &p.scratch_size);
+  mae_pool_for(pool, batch * heads * p.pieces, 1, forward_pieces, &p);
 }

@@ -69,7 +69,7 @@ typedef struct mae_kernels {
   /* qkv [batch, tokens, 3, heads, head_dim], y [batch, tokens, heads,
    * head_dim].  log_sum [batch, heads, tokens], the log of each softmax
    * denominator, lets backward rebuild the probabilities; may be NULL.
-   * scratch: per worker tokens^2 floats forward, 2 tokens^2 backward. */
+   * scratch: per worker what mae_attention_scratch says. */
   void (*attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                             int64_t heads, int64_t head_dim, const float *qkv,
                             float *y, float *log_sum, float *scratch);
@@ -214,6 +214,11 @@ typedef struct mae_kernels {
   X(cross_entropy_backward) X(drop_path_forward)                \
   X(drop_path_backward) X(resize_across) X(resize_down)         \
   X(adamw) X(sum_of_squares)
+
+/* Floats of scratch for each worker of attention, forward or backward, a
+ * multiple of MAE_ALIGNMENT bytes; false when they are more than int64_t. */
+bool mae_attention_scratch(int64_t tokens, int64_t head_dim, bool backward,
+                           int64_t *floats);
 
 /* The table for an instruction set; NULL when this build or this processor
  * lacks it. */
