@@ -98,17 +98,20 @@ class Bench:
         for name, precision, module, command in commands:
             label = f"{name} {precision}"
             try:
-                if not module:
-                    program, = self.in_turns(case, command, None)
-                    baselines[precision] = command
-                    ours[precision] = len(rows)
-                    rows.append([label, program, None])
-                    continue
-                installed(module)
+                if module:
+                    installed(module)
+                    command = command()
+                # libmae in bf16 is a peer of libmae in f32.
                 base = precision if precision in baselines else "f32"
-                mine, program = self.in_turns(case, baselines[base], command())
-                rows[ours[base]][1].steps = rows[ours[base]][1].steps + mine.steps
-                rows.append([label, program, (base, mine.steps)])
+                if base in baselines:
+                    mine, program = self.in_turns(case, baselines[base], command)
+                    ours[base].steps = ours[base].steps + mine.steps
+                    rows.append([label, program, (base, mine.steps)])
+                else:
+                    program, = self.in_turns(case, command, None)
+                    rows.append([label, program, None])
+                if not module:
+                    baselines[precision], ours[precision] = command, program
             except Skipped as why:
                 notes.append(f"{label}: skipped, {why}.")
         text = table(["", "seconds, median", "least to most", "CPU seconds", "images/s",
@@ -142,34 +145,46 @@ class Bench:
                 commands.append((name, precision, module,
                                  lambda c=command + options + how + more: c))
         text, rows = self.rows(case, int(batch), commands)
-        profiled = Program(mine, profiled=True)
+        for label, program, _ in rows:
+            if label.startswith("libmae"):
+                text += "\n" + self.where(case, mine, label.split()[1], program)
+        self.report.section(case, text)
+
+    def where(self, case, command, precision, program):
+        """The share of the peak, and where the rest of the time goes."""
+        profiled = Program(command + ["--precision", precision], profiled=True)
         for _ in range(min(3, self.steps(case))):
             profiled.step()
         profiled.end()
-        self.report.section(case, text + "\n" + self.where(rows[0][1], profiled))
-
-    def where(self, program, profiled):
-        """The share of the peak, and where the rest of the time goes."""
-        peaks, flops = self.measure_peaks(), float(program.facts["flops"])
+        flops = float(program.facts["flops"])
         rate = 1e-9 * flops / median(step[0] for step in program.steps)
-        text = (f"A step of libmae f32 has {1e-9 * flops:.1f} GFLOPs in products: "
-                f"{rate:.0f} GFLOP/s, {rate / peaks['fma_gflops']:.0%} of the FMA peak of "
-                f"{peaks['fma_gflops']:.0f} and {rate / peaks['gemm_gflops']:.0%} of the GEMM "
-                f"peak of {peaks['gemm_gflops']:.0f}.\n\n")
-        return text + self.ops(profiled, peaks)
+        shares = ", ".join(f"{rate / peak:.0%} of the {name} peak of {peak:.0f}"
+                           for name, peak in self.peaks_of(precision).items())
+        return (f"A step of libmae {precision} has {1e-9 * flops:.1f} GFLOPs in products: "
+                f"{rate:.0f} GFLOP/s, {shares}.\n\n") + self.ops(profiled, precision)
 
-    def ops(self, profiled, peaks):
-        n, peak = len(profiled.steps), peaks["fma_gflops"]
+    def peaks_of(self, precision):
+        names = {"FMA": "fma_gflops", "GEMM": "gemm_gflops"}
+        if precision == "bf16":
+            names = {"bf16": "bf16_gflops", "f32 FMA": "fma_gflops"}
+        return {name: self.measure_peaks()[fact] for name, fact in names.items()}
+
+    def ops(self, profiled, precision):
+        n, peaks = len(profiled.steps), self.measure_peaks()
+
+        def peak(op):  # of bf16 are linear layers alone
+            bf16 = precision == "bf16" and op.startswith("linear")
+            return peaks["bf16_gflops" if bf16 else "fma_gflops"]
         all_seconds = sum(e[3] for e in profiled.profile)
         kept = [e for e in profiled.profile if e[3] >= LEAST_SHARE * all_seconds]
         rest = all_seconds - sum(e[3] for e in kept)
         rows = [[part, op, way, f"{1e3 * s / n:.2f}", f"{s / all_seconds:.1%}",
-                 f"{rate:.0f}" if rate else "", f"{rate / peak:.0%}" if rate else "",
-                 f"{1e3 * s / n * (1 - rate / peak):.2f}"]
+                 f"{rate:.0f}" if rate else "", f"{rate / peak(op):.0%}" if rate else "",
+                 f"{1e3 * s / n * (1 - rate / peak(op)):.2f}"]
                 for part, op, way, s, rate in kept]
         rows.append(["the rest", "", "", f"{1e3 * rest / n:.2f}", f"{rest / all_seconds:.1%}",
                      "", "", f"{1e3 * rest / n:.2f}"])
-        return table(["part", "op", "pass", "ms a step", "share", "GFLOP/s", "of the FMA peak",
+        return table(["part", "op", "pass", "ms a step", "share", "GFLOP/s", "of its peak",
                       "ms beyond it"], rows)
 
     # --------------------------------------------------------- features --

@@ -1,11 +1,12 @@
-/* What this machine can do: multiply-adds from registers, and CBLAS products,
- * each as the library calls for them, one product per thread.
+/* What this machine can do: multiply-adds from registers, products of the BLAS
+ * library, one per thread, and those of the library's linear layers.
  *
  *   peak [--threads N] [--seconds X]
  *
- * Prints "fma_gflops_thread", "fma_gflops" (all threads at once), "gemm_gflops"
- * (all threads, large products), each the best of some rounds, and a table of
- * the products of a training step of ViT-B/16 at 16 images.  A vector of n
+ * Prints, each the best of some rounds, "fma_gflops_thread"; of all threads at
+ * once "fma_gflops", "bf16_gflops" where the processor multiplies bf16 (by AMX
+ * or AVX-512), and "gemm_gflops", large CBLAS products; and a table of the
+ * linear layers in a training step of ViT-B/16 at 16 images.  A vector of n
  * floats and two units that fuse multiply and add make 4 n FLOPs a clock, so
  * "flops_per_clock" tells whether the loop is what it should be: near 64 with
  * AVX-512, 32 with AVX2. */
@@ -13,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
+#include "base/cpu.h"
 #include "kernels/blas.h"
+#include "kernels/context.h"
 #include "program.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -61,39 +63,96 @@ static float vec4_first(vec4 x) { return x[0]; }
 #define SUM_fma_plain(i) sum += x##i;
 FMA_LOOP(fma_plain, , vec4, vec4_of, vec4_first)
 
-typedef struct fma_kind {
-  float (*loop)(int64_t n);
-  int lanes;
-} fma_kind;
-
-static fma_kind best_fma(void) {
+/* Products of bf16: of pairs in vectors, and of tiles of 16 rows and columns
+ * with 32 terms, four independent ones at a time. */
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return (fma_kind){fma_avx512, 16};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return (fma_kind){fma_avx2, 8};
+#define DECLARE_bf16_avx512(i) __m512 x##i = _mm512_set1_ps(i);
+#define STEP_bf16_avx512(i) \
+  x##i = _mm512_dpbf16_ps(x##i, (__m512bh)a, (__m512bh)b);
+#define SUM_bf16_avx512(i) sum = _mm512_add_ps(sum, x##i);
+FMA_LOOP(bf16_avx512, __attribute__((target("avx512f,avx512bf16"))), __m512,
+         _mm512_set1_ps, _mm512_cvtss_f32)
+
+#define USES_AMX __attribute__((target("amx-tile,amx-bf16")))
+enum { TILES = 8, TILE_ROWS = 16, TILE_ROW_BYTES = 64 };
+USES_AMX static float bf16_amx(int64_t n) {
+  struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  } shapes = {.palette = 1};
+  float tile[TILE_ROWS * TILE_ROW_BYTES / sizeof(float)] = {0};
+  for (int i = 0; i < TILES; i++) {
+    shapes.row_bytes[i] = TILE_ROW_BYTES;
+    shapes.rows[i] = TILE_ROWS;
+  }
+  _tile_loadconfig(&shapes);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, tile, TILE_ROW_BYTES);
+  _tile_loadd(5, tile, TILE_ROW_BYTES);
+  _tile_loadd(6, tile, TILE_ROW_BYTES);
+  _tile_loadd(7, tile, TILE_ROW_BYTES);
+  for (int64_t i = 0; i < n; i++) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, tile, TILE_ROW_BYTES);
+  _tile_release();
+  return tile[0];
+}
 #endif
-  return (fma_kind){fma_plain, 4};
+
+/* A loop, and the FLOPs of a round of it. */
+typedef struct loop {
+  float (*run)(int64_t rounds);
+  double flops;
+} loop;
+
+static loop fma_loop(void) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f"))
+    return (loop){fma_avx512, 2 * 16 * ACCUMULATORS};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return (loop){fma_avx2, 2 * 8 * ACCUMULATORS};
+#endif
+  return (loop){fma_plain, 2 * 4 * ACCUMULATORS};
+}
+
+/* Without a function where there is none. */
+static loop bf16_loop(void) {
+#if defined(__x86_64__)
+  const mae_bf16 best = mae_cpu_bf16();
+  if (best == MAE_BF16_AMX)
+    return (loop){bf16_amx, 2.0 * 4 * TILE_ROWS * TILE_ROWS * 32};
+  if (best == MAE_BF16_AVX512)
+    return (loop){bf16_avx512, 2 * 32 * ACCUMULATORS};
+#endif
+  return (loop){NULL, 0};
 }
 
 /* ------------------------------------------------------------- measures --- */
 
 typedef struct measure {
-  mae_pool *pool;
+  mae_context *context;
   int threads;    /* that work at once */
   double seconds; /* of a round, about */
 } measure;
 
-/* The best rate of some rounds of a task for each thread, which does
- * `operations` each time it runs. */
+/* The best rate of some rounds of work that does `operations` a call. */
 static double best_rate(const measure *m, double operations,
-                        mae_pool_task task, void *arg) {
+                        void (*work)(const measure *m, void *arg), void *arg) {
   double best = 0;
   for (int round = 0; round < ROUNDS; round++) {
     const double began = now();
     double done = 0, took;
     do {
-      mae_pool_run(m->pool, m->threads, task, arg);
-      done += operations * m->threads;
+      work(m, arg);
+      done += operations;
       took = now() - began;
     } while (took < m->seconds);
     if (done / took > best) best = done / took;
@@ -101,120 +160,211 @@ static double best_rate(const measure *m, double operations,
   return best;
 }
 
-enum { FMA_LOOPS = 2000000, CHAIN = 20000000 };
-static volatile float fma_result;
+enum { LOOP_FLOPS = 500000000, CHAIN = 20000000 };
+static volatile float loop_result;
 static volatile uint64_t chain_result;
 
-static void run_fma(void *arg, int64_t i, int32_t worker) {
+static void run_loop(void *arg, int64_t i, int32_t worker) {
+  const loop *l = arg;
   (void)i;
   (void)worker;
-  fma_result = ((const fma_kind *)arg)->loop(FMA_LOOPS);
+  loop_result = l->run((int64_t)(LOOP_FLOPS / l->flops));
+}
+
+static void loop_work(const measure *m, void *arg) {
+  mae_pool_run(m->context->pool, m->threads, run_loop, arg);
+}
+
+static double loop_rate(const measure *m, loop l) {
+  const double each = (double)(int64_t)(LOOP_FLOPS / l.flops) * l.flops;
+  return best_rate(m, each * m->threads, loop_work, &l);
 }
 
 /* Each link waits for the one before: 3 clocks to multiply, 1 to add. */
-static void run_chain(void *arg, int64_t i, int32_t worker) {
-  uint64_t x = (uint64_t)i;
+static void chain_work(const measure *m, void *arg) {
+  uint64_t x = chain_result;
+  (void)m;
   (void)arg;
-  (void)worker;
   for (int k = 0; k < CHAIN; k++)
     x = x * 6364136223846793005u + 1442695040888963407u;
   chain_result = x;
-}
-
-static double fma_rate(const measure *m) {
-  fma_kind kind = best_fma();
-  return best_rate(m, 2.0 * FMA_LOOPS * ACCUMULATORS * kind.lanes, run_fma,
-                   &kind);
 }
 
 /* ------------------------------------------------------------- products --- */
 
 /* c [m, n] = op(a) op(b). */
 typedef struct product {
-  const char *name;
   int64_t m, n, k;
   bool transpose_a, transpose_b;
+  const float *a, *b;
+  float *c;
 } product;
 
+/* A block of rows for each thread. */
 typedef struct product_run {
   const product *product;
-  float *a, *b, *c;
-  int64_t rows; /* of c, for each thread */
+  int64_t threads;
 } product_run;
 
 static void run_product(void *arg, int64_t i, int32_t worker) {
   const product_run *r = arg;
   const product *p = r->product;
-  const int64_t first = i * r->rows, lda = p->transpose_a ? p->m : p->k;
+  const int64_t first = p->m * i / r->threads;
+  const int64_t rows = p->m * (i + 1) / r->threads - first;
   (void)worker;
-  mae_sgemm(p->transpose_a, p->transpose_b, r->rows, p->n, p->k, 1,
-            r->a + (p->transpose_a ? first : first * p->k), lda, r->b,
-            p->transpose_b ? p->k : p->n, 0, r->c + first * p->n, p->n);
+  mae_sgemm(p->transpose_a, p->transpose_b, rows, p->n, p->k, 1,
+            p->a + (p->transpose_a ? first : first * p->k),
+            p->transpose_a ? p->m : p->k, p->b, p->transpose_b ? p->k : p->n,
+            0, p->c + first * p->n, p->n);
 }
 
-static double product_rate(const measure *m, const product *p) {
-  product_run r = {.product = p,
-                   .a = program_values((size_t)(p->m * p->k)),
-                   .b = program_values((size_t)(p->k * p->n)),
-                   .c = program_values((size_t)(p->m * p->n)),
-                   .rows = p->m / m->threads};
-  const double each = 2.0 * (double)r.rows * (double)p->n * (double)p->k;
+static void product_work(const measure *m, void *arg) {
+  product_run r = {arg, m->threads};
+  mae_pool_run(m->context->pool, m->threads, run_product, &r);
+}
+
+static double product_rate(const measure *m, product *p) {
   mae_blas_enter();
-  const double rate = best_rate(m, each, run_product, &r);
+  const double rate = best_rate(
+      m, 2.0 * (double)p->m * (double)p->n * (double)p->k, product_work, p);
   mae_blas_leave();
-  free(r.a);
-  free(r.b);
-  free(r.c);
   return rate;
 }
 
+static double large_product_rate(const measure *m) {
+  const int64_t side = 2048, rows = side * m->threads;
+  float *a = program_values((size_t)(rows * side));
+  float *b = program_values((size_t)(side * side));
+  float *c = program_values((size_t)(rows * side));
+  product p = {rows, side, side, false, true, a, b, c};
+  const double rate = product_rate(m, &p);
+  free(a);
+  free(b);
+  free(c);
+  return rate;
+}
+
+/* --------------------------------------------------------------- layers --- */
+
+/* x [rows, in], w [out, in], y [rows, out], and gradients of the same
+ * shapes. */
+typedef struct layer {
+  const char *name;
+  int64_t rows, in, out;
+} layer;
+
 /* 16 images: 50 tokens each in the encoder, 197 in the decoder. */
-static const product products[] = {
-    {"encoder qkv", 800, 2304, 768, false, true},
-    {"encoder fc1", 800, 3072, 768, false, true},
-    {"encoder fc2", 800, 768, 3072, false, true},
-    {"encoder fc1, dx", 800, 768, 3072, false, false},
-    {"encoder fc1, dw", 3072, 768, 800, true, false},
-    {"decoder qkv", 3152, 1536, 512, false, true},
-    {"decoder fc1", 3152, 2048, 512, false, true},
-    {"decoder fc1, dx", 3152, 512, 2048, false, false},
-    {"decoder fc1, dw", 2048, 512, 3152, true, false},
+static const layer layers[] = {
+    {"encoder qkv", 800, 768, 2304},  {"encoder fc1", 800, 768, 3072},
+    {"encoder fc2", 800, 3072, 768},  {"decoder qkv", 3152, 512, 1536},
+    {"decoder fc1", 3152, 512, 2048}, {"decoder fc2", 3152, 2048, 512},
 };
 
-static void print_products(const measure *m, double peak) {
-  printf("product          %16s %9s  of FMA peak\n", "m x n x k", "GFLOP/s");
-  for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
-    const product *p = &products[i];
+typedef enum layer_pass {
+  FORWARD,
+  BACKWARD_X,
+  BACKWARD_W,
+  LAYER_PASSES
+} layer_pass;
+
+static const char *const pass_names[] = {"y", "dx", "dw"};
+
+typedef struct layer_run {
+  const layer *layer;
+  layer_pass pass;
+  mae_precision precision;
+  float *x, *w, *y, *bias, *scratch;
+} layer_run;
+
+static void layer_work(const measure *m, void *arg) {
+  const layer_run *r = arg;
+  const layer *l = r->layer;
+  const mae_kernels *k = m->context->kernels;
+  mae_pool *pool = m->context->pool;
+  if (r->pass == FORWARD)
+    k->linear_forward(pool, r->precision, l->rows, l->in, l->out, false, r->x,
+                      r->w, r->bias, NULL, NULL, r->y, r->scratch);
+  else
+    k->linear_backward(pool, r->precision, l->rows, l->in, l->out, false, r->x,
+                       r->w, NULL, r->y, r->pass == BACKWARD_X ? r->x : NULL,
+                       false, r->pass == BACKWARD_W ? r->w : NULL, false, NULL,
+                       false, r->scratch);
+}
+
+static double layer_flops(const layer *l) {
+  return 2.0 * (double)l->rows * (double)l->in * (double)l->out;
+}
+
+static double layer_rate(const measure *m, layer_run *r,
+                         mae_precision precision) {
+  const layer *l = r->layer;
+  r->precision = precision;
+  r->scratch = program_values((size_t)m->context->kernels->linear_scratch(
+      m->context->pool, precision, r->pass != FORWARD, l->rows, l->in,
+      l->out));
+  const double rate = best_rate(m, layer_flops(l), layer_work, r);
+  free(r->scratch);
+  return rate;
+}
+
+/* The same by the BLAS library. */
+static double blas_rate(const measure *m, const layer_run *r) {
+  const layer *l = r->layer;
+  product p[] = {{l->rows, l->out, l->in, false, true, r->x, r->w, r->y},
+                 {l->rows, l->in, l->out, false, false, r->y, r->w, r->x},
+                 {l->out, l->in, l->rows, true, false, r->y, r->x, r->w}};
+  return product_rate(m, &p[r->pass]);
+}
+
+static void print_layer(const measure *m, const layer *l, bool bf16) {
+  layer_run r = {.layer = l,
+                 .x = program_values((size_t)(l->rows * l->in)),
+                 .w = program_values((size_t)(l->out * l->in)),
+                 .y = program_values((size_t)(l->rows * l->out)),
+                 .bias = program_values((size_t)l->out)};
+  for (int pass = 0; pass < LAYER_PASSES; pass++) {
     char size[48];
-    const double rate = product_rate(m, p);
-    snprintf(size, sizeof size, "%d x %d x %d", (int)p->m, (int)p->n,
-             (int)p->k);
-    printf("%-16s %16s %9.1f  %11.3f\n", p->name, size, 1e-9 * rate,
-           rate / peak);
+    r.pass = (layer_pass)pass;
+    snprintf(size, sizeof size, "%d x %d x %d", (int)l->rows, (int)l->in,
+             (int)l->out);
+    printf("%-12s %-2s %18s %8.1f %11.1f", l->name, pass_names[pass], size,
+           1e-9 * blas_rate(m, &r),
+           1e-9 * layer_rate(m, &r, MAE_PRECISION_F32));
+    if (bf16) printf(" %12.1f", 1e-9 * layer_rate(m, &r, MAE_PRECISION_BF16));
+    putchar('\n');
   }
+  free(r.x);
+  free(r.w);
+  free(r.y);
+  free(r.bias);
 }
 
 int main(int argc, char **argv) {
-  measure all = {.threads = mae_cpu_count(), .seconds = 0.2};
+  measure all = {.seconds = 0.2};
   const program_option options[] = {{"threads", .number = &all.threads},
                                     {"seconds", .real = &all.seconds},
                                     {0}};
   program_options(argc, argv, options);
-  need(mae_pool_create(all.threads, &all.pool));
+  mae_context_options o;
+  mae_context_options_init(&o, sizeof o);
+  o.threads = all.threads;
+  need(mae_context_create(&o, &all.context));
+  all.threads = mae_context_threads(all.context);
   measure one = all;
   one.threads = 1;
-  const double clock = best_rate(&one, 4.0 * CHAIN, run_chain, NULL);
-  const double thread = fma_rate(&one), peak = fma_rate(&all);
-  const int64_t large = 2048;
-  const product square = {"large", large * all.threads, large, large, false,
-                          true};
-  const double gemm = product_rate(&all, &square);
+  const loop bf16 = bf16_loop();
+  const double clock = best_rate(&one, 4.0 * CHAIN, chain_work, NULL);
+  const double thread = loop_rate(&one, fma_loop());
   printf("clock_ghz %.2f\nflops_per_clock %.1f\n", 1e-9 * clock,
          thread / clock);
   printf("fma_gflops_thread %.1f\nthreads %d\nfma_gflops %.1f\n", 1e-9 * thread,
-         all.threads, 1e-9 * peak);
-  printf("gemm_gflops %.1f\n", 1e-9 * gemm);
-  print_products(&all, peak);
-  mae_pool_destroy(all.pool);
+         all.threads, 1e-9 * loop_rate(&all, fma_loop()));
+  if (bf16.run) printf("bf16_gflops %.1f\n", 1e-9 * loop_rate(&all, bf16));
+  printf("gemm_gflops %.1f\n\n", 1e-9 * large_product_rate(&all));
+  printf("linear layer    %18s    CBLAS  libmae f32%s\n", "rows x in x out",
+         bf16.run ? "  libmae bf16" : "");
+  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+    print_layer(&all, &layers[i], bf16.run != NULL);
+  mae_context_destroy(all.context);
   return 0;
 }
