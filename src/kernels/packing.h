@@ -70,23 +70,29 @@ INLINE void transpose_step(vf *to, const vf *from) {
   }
 }
 
-/* The first `lanes` columns of up to LANES rows become rows of whole vectors,
- * zeros beyond the rows there were. */
-INLINE void transpose_square(float *y, int64_t ldy, const float *x,
-                             int64_t stride, int64_t rows, int64_t lanes) {
-  vf a[LANES], b[LANES];
-  UNROLL for (int i = 0; i < LANES; i++) {
-    a[i] = i < rows ? LOAD(x + i * stride, lanes) : (vf){0};
-  }
+/* Rows become columns. */
+INLINE void transpose(vf a[LANES]) {
+  vf b[LANES];
   transpose_step(b, a);
   transpose_step(a, b);
 #if MAE_VEC_BYTES == 32
   transpose_step(b, a);
-  memcpy(a, b, sizeof a);
+  memcpy(a, b, sizeof b);
 #elif MAE_VEC_BYTES == 64
   transpose_step(b, a);
   transpose_step(a, b);
 #endif
+}
+
+/* The first `lanes` columns of up to LANES rows become rows of whole vectors,
+ * zeros beyond the rows there were. */
+INLINE void transpose_square(float *y, int64_t ldy, const float *x,
+                             int64_t stride, int64_t rows, int64_t lanes) {
+  vf a[LANES];
+  UNROLL for (int i = 0; i < LANES; i++) {
+    a[i] = i < rows ? LOAD(x + i * stride, lanes) : (vf){0};
+  }
+  transpose(a);
   UNROLL for (int i = 0; i < LANES; i++) {
     if (i < lanes) vf_store(y + i * ldy, a[i]);
   }

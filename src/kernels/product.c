@@ -49,22 +49,6 @@ static void copy_rows(float *to, int64_t pitch, const float *b, int64_t b_step,
     }
 }
 
-/* The same, where the columns are rows in memory. */
-static void copy_columns(float *to, int64_t pitch, const float *b,
-                         int64_t b_col, int64_t k, int64_t columns) {
-  for (int64_t first = 0; first < pitch; first += LANES)
-    for (int64_t p = 0; p < k; p += LANES) {
-      const int64_t steps = min_of(LANES, k - p);
-      vf v[LANES];
-      for (int64_t i = 0; i < LANES; i++)
-        v[i] = first + i < columns ? LOAD(b + (first + i) * b_col + p, steps)
-                                   : (vf){0};
-      transpose(v);
-      for (int64_t i = 0; i < steps; i++)
-        vf_store(to + (p + i) * pitch + first, v[i]);
-    }
-}
-
 /* Vectors of the next panel of `columns`.  One of a single vector is slow, so
  * it is not left over. */
 static int64_t panel_vectors(int64_t columns) {
@@ -81,7 +65,7 @@ static void pack_b(float *to, const product *p, int64_t k, int64_t n,
     if (p->b_col == 1)
       copy_rows(to, pitch, b + j, p->b_step, k, columns);
     else
-      copy_columns(to, pitch, b + j * p->b_col, p->b_col, k, columns);
+      pack_transposed(to, pitch, b + j * p->b_col, p->b_col, columns, k);
     to += pitch * k;
     j += pitch;
   }
@@ -98,38 +82,32 @@ typedef struct tile_rows {
 /* sums [TILE_ROWS, vectors * LANES] = the product of k terms, `step` apart in
  * a's rows.  Meanwhile the rows of c, where the sums go next, are fetched one
  * by one. */
-static inline __attribute__((always_inline)) void sum_tile(
-    int64_t k, const tile_rows *a, const int step, const float *b,
-    const int vectors, const float *c, int64_t ldc, float *sums) {
+INLINE void sum_tile(int64_t k, const tile_rows *a, const int step,
+                     const float *b, const int vectors, const float *c,
+                     int64_t ldc, float *sums) {
   const float *row[TILE_ROWS];
   vf sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 8
-  for (int i = 0; i < TILE_ROWS; i++) {
+  UNROLL for (int i = 0; i < TILE_ROWS; i++) {
     row[i] = a->row[i];
-#pragma GCC unroll 3
-    for (int j = 0; j < vectors; j++) sum[i][j] = (vf){0};
+    UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = (vf){0};
   }
   int64_t p = 0;
   for (int64_t part = 1; part <= TILE_ROWS; part++, c += ldc) {
     fetch(c, vectors * LANES);
     for (; p < k * part / TILE_ROWS; p++) {
       vf column[TILE_VECTORS];
-#pragma GCC unroll 3
-      for (int j = 0; j < vectors; j++) column[j] = vf_load(b + j * LANES);
-#pragma GCC unroll 8
-      for (int i = 0; i < TILE_ROWS; i++) {
+      UNROLL for (int j = 0; j < vectors; j++) column[j] =
+          vf_load(b + j * LANES);
+      UNROLL for (int i = 0; i < TILE_ROWS; i++) {
         const vf x = vf_set(row[i][p * step]);
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) sum[i][j] += x * column[j];
+        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * column[j];
       }
       b += vectors * LANES;
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 3
-    for (int j = 0; j < vectors; j++)
-      vf_store(sums + (i * vectors + j) * LANES, sum[i][j]);
+  UNROLL for (int i = 0; i < TILE_ROWS; i++)
+      UNROLL for (int j = 0; j < vectors; j++)
+          vf_store(sums + (i * vectors + j) * LANES, sum[i][j]);
 }
 
 typedef void sum_function(int64_t k, const tile_rows *a, const float *b,
@@ -214,8 +192,9 @@ static void multiply(const product *p, float *scratch) {
   const int64_t depth = part_size(p->k, DEPTH, 1);
   for (int64_t j = 0; j < p->n; j += width)
     for (int64_t s = 0; s < p->k; s += depth)
-      multiply_block(p, &(block){j, min_of(width, p->n - j), s,
-                                 min_of(depth, p->k - s)}, scratch);
+      multiply_block(
+          p, &(block){j, min_of(width, p->n - j), s, min_of(depth, p->k - s)},
+          scratch);
 }
 
 static void multiply_by_blas(const product *p) {
@@ -271,15 +250,16 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
 }
 
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
-  grid g = {.whole = p, .across = 1, .scratch = scratch,
+  grid g = {.whole = p,
+            .across = 1,
+            .scratch = scratch,
             .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
   /* Rows of a and columns of b are read once for each rectangle they meet. */
   for (int64_t across = 2; across <= parts; across++)
-    if (parts % across == 0 &&
-        p->m * across / parts + p->n / across <
-            p->m * g.across / parts + p->n / g.across)
+    if (parts % across == 0 && p->m * across / parts + p->n / across <
+                                   p->m * g.across / parts + p->n / g.across)
       g.across = across;
   g.height = part_size(p->m, (p->m * g.across + parts - 1) / parts, TILE_ROWS);
   g.width = part_size(p->n, (p->n + g.across - 1) / g.across, LANES);

@@ -3,7 +3,7 @@
 #define MAE_KERNELS_PRODUCT_H
 
 #include "base/cpu.h"
-#include "kernels/simd.h"
+#include "kernels/packing.h"
 
 /* c [m, n] (+)= a [m, k] b [k, n] + bias + residual, then y = gelu(c).
  * Element (i, p) of a is a[i * a_row + p * a_step], (p, j) of b is
@@ -29,7 +29,8 @@ int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k);
 void KERNEL(product_bf16)(const product *p, float *scratch);
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
 
-/* ------------------------------------------------- what both sorts share --- */
+/* ------------------------------------------------- what both sorts share ---
+ */
 
 static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -70,37 +71,5 @@ static inline void fetch(const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)
     __builtin_prefetch(x + i);
 }
-
-#if MAE_VEC_BYTES == 64
-#include <immintrin.h>
-
-/* Rows become columns: blocks of 1, 2, 4 and 8 off the diagonal change
- * places. */
-static inline void transpose(vf v[LANES]) {
-  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#pragma GCC unroll 4
-  for (int size = 1; size < LANES; size *= 2) {
-    const vi upper = (lane & size) != 0;
-    const vi first = ((lane + (LANES - size)) & upper) | (lane & ~upper);
-    const vi second = lane + size + ((LANES - size) & upper);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-      if (i & size) continue;
-      const __m512 a = (__m512)v[i], b = (__m512)v[i + size];
-      v[i] = (vf)_mm512_permutex2var_ps(a, (__m512i)first, b);
-      v[i + size] = (vf)_mm512_permutex2var_ps(a, (__m512i)second, b);
-    }
-  }
-}
-#else
-static inline void transpose(vf v[LANES]) {
-  for (int i = 0; i < LANES; i++)
-    for (int j = 0; j < i; j++) {
-      const float x = v[i][j];
-      v[i][j] = v[j][i];
-      v[j][i] = x;
-    }
-}
-#endif
 
 #endif

@@ -16,15 +16,14 @@
 
 #define USES_AMX __attribute__((target("amx-tile,amx-bf16")))
 #define USES_BF16 __attribute__((target("avx512bf16")))
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum {
-  SIDE = 16,                 /* rows or columns of a tile */
-  TERMS = 32,                /* of a tile */
-  TILE = SIDE * TERMS,       /* elements */
-  BOTH = 2 * SIDE,           /* two tiles across and two down at a time */
-  DEPTH = 1024,              /* terms at a time */
-  COLUMNS = 512,             /* of b in scratch */
+  SIDE = 16,           /* rows or columns of a tile */
+  TERMS = 32,          /* of a tile */
+  TILE = SIDE * TERMS, /* elements */
+  BOTH = 2 * SIDE,     /* two tiles across and two down at a time */
+  DEPTH = 1024,        /* terms at a time */
+  COLUMNS = 512,       /* of b in scratch */
 };
 
 typedef uint16_t bf16;
@@ -45,12 +44,10 @@ int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
 
 /* Sixteen vectors of pairs of terms: of 16 rows each, from memory where terms
  * are beside each other ... */
-static ALWAYS_INLINE USES_BF16 void pairs_along(vf v[SIDE], const float *x,
-                                         int64_t stride, int64_t rows,
-                                         int64_t terms) {
+INLINE USES_BF16 void pairs_along(vf v[SIDE], const float *x, int64_t stride,
+                                  int64_t rows, int64_t terms) {
   const int64_t low = min_of(terms, SIDE), high = terms - low;
-#pragma GCC unroll 16
-  for (int64_t i = 0; i < SIDE; i++) {
+  UNROLL for (int64_t i = 0; i < SIDE; i++) {
     const float *row = x + i * stride;
     v[i] = (vf){0};
     if (i < rows)
@@ -61,14 +58,12 @@ static ALWAYS_INLINE USES_BF16 void pairs_along(vf v[SIDE], const float *x,
 
 /* ... or where they are `stride` apart, rows beside each other; then vector q
  * has terms 2 q and 2 q + 1 of all rows. */
-static ALWAYS_INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x,
-                                          int64_t stride, int64_t rows,
-                                          int64_t terms) {
-  const __m512i zip = _mm512_set_epi16(
-      31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
-      6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-#pragma GCC unroll 16
-  for (int64_t q = 0; q < SIDE; q++) {
+INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x, int64_t stride,
+                                   int64_t rows, int64_t terms) {
+  const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
+                                       26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  UNROLL for (int64_t q = 0; q < SIDE; q++) {
     const float *pair = x + 2 * q * stride;
     const vf even = 2 * q < terms ? LOAD(pair, rows) : (vf){0};
     const vf odd = 2 * q + 1 < terms ? LOAD(pair + stride, rows) : (vf){0};
@@ -79,10 +74,9 @@ static ALWAYS_INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x,
 
 /* A tile of `rows` x `terms`, the rest 0; pairs of terms down the tile where
  * it is b's. */
-static ALWAYS_INLINE USES_BF16 void pack_tile(bf16 *to, const float *x,
-                                       bool terms_adjoin, int64_t stride,
-                                       int64_t rows, int64_t terms,
-                                       bool is_b) {
+INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
+                                int64_t stride, int64_t rows, int64_t terms,
+                                bool is_b) {
   vf v[SIDE];
   if (terms_adjoin)
     pairs_along(v, x, stride, rows, terms);
@@ -93,14 +87,14 @@ static ALWAYS_INLINE USES_BF16 void pack_tile(bf16 *to, const float *x,
 }
 
 static USES_BF16 void pack_any_tile(bf16 *to, const float *x, bool terms_adjoin,
-                                    int64_t stride, int64_t rows,
-                                    int64_t terms, bool is_b) {
+                                    int64_t stride, int64_t rows, int64_t terms,
+                                    bool is_b) {
   pack_tile(to, x, terms_adjoin, stride, rows, terms, is_b);
 }
 
-#define PACK_WHOLE(name, terms_adjoin, is_b)                                \
-  static USES_BF16 void name(bf16 *to, const float *x, int64_t stride) {    \
-    pack_tile(to, x, terms_adjoin, stride, SIDE, TERMS, is_b);              \
+#define PACK_WHOLE(name, terms_adjoin, is_b)                             \
+  static USES_BF16 void name(bf16 *to, const float *x, int64_t stride) { \
+    pack_tile(to, x, terms_adjoin, stride, SIDE, TERMS, is_b);           \
   }
 PACK_WHOLE(pack_a_along, true, false)
 PACK_WHOLE(pack_a_across, false, false)
@@ -158,23 +152,22 @@ static USES_AMX void sum_by_amx(int64_t steps, const bf16 *a, const bf16 *b,
 }
 
 /* Eight rows at a time, as registers hold. */
-static USES_BF16 void sum_by_avx512(int64_t steps, const bf16 *a,
-                                    const bf16 *b, float *sums) {
+static USES_BF16 void sum_by_avx512(int64_t steps, const bf16 *a, const bf16 *b,
+                                    float *sums) {
   enum { ROWS = 8 };
   for (int64_t first = 0; first < BOTH; first += ROWS) {
     __m512 sum[ROWS][2];
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = (__m512){0};
+    UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = (__m512){0};
     for (int64_t s = 0; s < steps; s++) {
       const bf16 *rows =
           a + (2 * s + first / SIDE) * TILE + first % SIDE * TERMS;
       const bf16 *columns = b + 2 * s * TILE;
       for (int64_t q = 0; q < TERMS / 2; q++) {
-        const __m512bh one = (__m512bh)vf_load((const float *)columns + q * SIDE);
+        const __m512bh one =
+            (__m512bh)vf_load((const float *)columns + q * SIDE);
         const __m512bh two =
             (__m512bh)vf_load((const float *)(columns + TILE) + q * SIDE);
-#pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++) {
+        UNROLL for (int i = 0; i < ROWS; i++) {
           int32_t pair;
           memcpy(&pair, rows + i * TERMS + 2 * q, sizeof pair);
           const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
@@ -183,8 +176,7 @@ static USES_BF16 void sum_by_avx512(int64_t steps, const bf16 *a,
         }
       }
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
+    UNROLL for (int i = 0; i < ROWS; i++) {
       vf_store(sums + (first + i) * BOTH, (vf)sum[i][0]);
       vf_store(sums + (first + i) * BOTH + SIDE, (vf)sum[i][1]);
     }
@@ -238,10 +230,9 @@ void KERNEL(product_bf16)(const product *p, float *scratch) {
   if (amx) begin_amx();
   for (int64_t j = 0; j < p->n; j += width)
     for (int64_t s = 0; s < p->k; s += depth)
-      multiply_block(p,
-                     &(block){j, min_of(width, p->n - j), s,
-                              min_of(depth, p->k - s)},
-                     amx ? sum_by_amx : sum_by_avx512, scratch);
+      multiply_block(
+          p, &(block){j, min_of(width, p->n - j), s, min_of(depth, p->k - s)},
+          amx ? sum_by_amx : sum_by_avx512, scratch);
   if (amx) end_amx();
 }
 
