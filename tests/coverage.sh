@@ -13,7 +13,7 @@ build=$1 report=$1/coverage.txt allowed=tests/coverage.allow
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-find "$build" -name '*.gcno' ! -path '*/examples/*' ! -name 'tests-*' |
+find "$build" -name '*.gcno' ! -path '*/examples/*' |
   sort | xargs "${GCOV:-gcov}" -t -b -c >"$tmp/gcov" 2>"$tmp/err" ||
   { cat "$tmp/err"; exit 1; }
 

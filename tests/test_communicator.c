@@ -11,9 +11,12 @@
 
 enum { IMAGES = 8, MOST_RANKS = 4, MOST_STEPS = 40, MOST_SUMS = 128 };
 
-static char path[] = "/tmp/libmae-communicator-XXXXXX";
+static char path[64];
 
-static void make_path(void) { close(mkstemp(path)); }
+static void make_path(void) {
+  strcpy(path, "/tmp/libmae-communicator-XXXXXX");
+  close(mkstemp(path));
+}
 static void drop_path(void) { unlink(path); }
 
 /* ----------------------------------------------------- the communicator --- */

@@ -10,9 +10,12 @@
 
 enum { BATCH = 4, CLASSES = 3, DEPTH = 3 };
 
-static char path[] = "/tmp/libmae-finetune-XXXXXX";
+static char path[64];
 
-static void make_path(void) { close(mkstemp(path)); }
+static void make_path(void) {
+  strcpy(path, "/tmp/libmae-finetune-XXXXXX");
+  close(mkstemp(path));
+}
 static void drop_path(void) { unlink(path); }
 
 /* -------------------------------------------------------------- a run --- */

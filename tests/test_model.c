@@ -8,9 +8,12 @@
 #include "model/config.h"
 #include "suites.h"
 
-static char path[] = "/tmp/libmae-model-XXXXXX";
+static char path[64];
 
-static void make_path(void) { close(mkstemp(path)); }
+static void make_path(void) {
+  strcpy(path, "/tmp/libmae-model-XXXXXX");
+  close(mkstemp(path));
+}
 static void drop_path(void) { unlink(path); }
 
 static void expect_counts(const char *preset, int64_t all, int64_t trained) {
@@ -314,7 +317,7 @@ START_TEST(full_disk) {
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
   ck_assert_int_eq(status, MAE_ERROR_NO_SPACE);
   ck_assert_ptr_nonnull(strstr(mae_last_error(), path));
-  char temporary[64];
+  char temporary[80];
   snprintf(temporary, sizeof temporary, "%s.tmp-0", path);
   ck_assert_int_ne(access(temporary, F_OK), 0);
   ASSERT_OK(mae_model_load(path, &c));

@@ -10,9 +10,12 @@
 
 enum { BATCH = 4 };
 
-static char path[] = "/tmp/libmae-trainer-XXXXXX";
+static char path[64];
 
-static void make_path(void) { close(mkstemp(path)); }
+static void make_path(void) {
+  strcpy(path, "/tmp/libmae-trainer-XXXXXX");
+  close(mkstemp(path));
+}
 static void drop_path(void) { unlink(path); }
 
 static mae_trainer_options small_options(void) {
