@@ -19,7 +19,7 @@ typedef struct sizes {
 static const sizes shapes[] = {
     {1, 1, 1},    {3, 5, 2},    {8, 48, 16},  {9, 49, 17},  {32, 32, 32},
     {33, 65, 31}, {31, 64, 33}, {100, 80, 7}, {16, 96, 50}, {197, 100, 300},
-    {40, 900, 70}, {50, 30, 1200}, {130, 1100, 1100}};
+    {40, 900, 70}, {50, 30, 1200}, {70, 800, 1100}};
 enum { SHAPES = sizeof shapes / sizeof *shapes, WAYS = 32 };
 
 static float as_bf16(float x) {
@@ -89,8 +89,8 @@ START_TEST(products) {
     for (int shape = 0; shape < SHAPES; shape++)
       for (int way = 0; way < WAYS; way++) {
         const sizes s = shapes[shape];
-        const bool large = s.m * s.n * s.k > 10000000;
-        if (!large || way % 8 < 4) check_product(pool, kind, s, way);
+        const bool large = s.m * s.n * s.k > 1000000;
+        if (!large || way < 4) check_product(pool, kind, s, way);
       }
     mae_pool_destroy(pool);
   }
