@@ -359,7 +359,7 @@ kill -TERM $tool
 ended 143
 for file in part/checkpoint-*; do newest=$file; done
 cp "$newest" good
-expect 1 sh -c "trap '' XFSZ; ulimit -f 100; exec '$build/mae' pretrain \
+expect 1 sh -c "trap '' XFSZ; ulimit -f 150; exec '$build/mae' pretrain \
   --out part --resume"
 said 'cannot write part/checkpoint-00000120.safetensors: File too large'
 said '^mae pretrain: epoch 40/40 '
