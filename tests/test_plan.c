@@ -61,6 +61,7 @@ static int64_t allocated(void) {
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
   if (count_alloc_calls() < 0) return -1;
   struct mallinfo2 m = mallinfo2();
+  if (!m.arena && !m.hblkhd) return -1; /* another's malloc, as ASan's */
   return (int64_t)(m.uordblks + m.hblkhd);
 #else
   return -1;
