@@ -277,7 +277,7 @@ START_TEST(free_calls) {
   for (int i = 0; fault_free_call(i, NULL); i++) {
     /* Other threads of the process may ask in between, but not each time. */
     bool asks = true;
-    for (int attempt = 0; asks && attempt < 10; attempt++) {
+    for (int round = 0; asks && round < 10; round++) {
       const long before = count_alloc_calls();
       fault_free_call(i, &w);
       asks = count_alloc_calls() != before;
