@@ -86,6 +86,8 @@ USES_AMX static float bf16_amx(int64_t n) {
     shapes.row_bytes[i] = TILE_ROW_BYTES;
     shapes.rows[i] = TILE_ROWS;
   }
+  /* gcc does not say of its intrinsics for tiles that they read memory. */
+  __asm__ volatile("" : : "r"(&shapes), "r"(tile) : "memory");
   _tile_loadconfig(&shapes);
   _tile_zero(0);
   _tile_zero(1);

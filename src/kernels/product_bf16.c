@@ -123,6 +123,11 @@ static void pack_pair(bf16 *to, const float *x, int64_t row, int64_t step,
 
 /* ---------------------------------------------------------------- sums --- */
 
+/* gcc does not say of its intrinsics for tiles that they read memory. */
+INLINE void will_be_read(const void *x) {
+  __asm__ volatile("" : : "r"(x) : "memory");
+}
+
 /* sums [BOTH, BOTH] of two tiles of rows and two of columns, over `steps`
  * tiles of terms. */
 typedef void sum_function(int64_t steps, const bf16 *a, const bf16 *b,
@@ -131,6 +136,7 @@ typedef void sum_function(int64_t steps, const bf16 *a, const bf16 *b,
 static USES_AMX void sum_by_amx(int64_t steps, const bf16 *a, const bf16 *b,
                                 float *sums) {
   enum { ROW = TERMS * sizeof(bf16), SUMS_ROW = BOTH * sizeof(float) };
+  will_be_read(a);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -194,6 +200,7 @@ static USES_AMX void begin_amx(void) {
     shapes.row_bytes[i] = TERMS * sizeof(bf16);
     shapes.rows[i] = SIDE;
   }
+  will_be_read(&shapes);
   _tile_loadconfig(&shapes);
 }
 
