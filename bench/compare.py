@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-from programs import Program, Report, Skipped, free_bytes, machine, median, spread, table
+from programs import (Program, Report, Skipped, free_bytes, has_avx512, machine, median, spread,
+                      table)
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 CASES = {  # steps, with --quick
@@ -46,7 +47,7 @@ class Bench:
         self.programs, self.quick, self.report, self.scratch = programs, quick, report, scratch
         self.training, self.inference = ([p for p in all if not peers or p[0] in peers]
                                          for all in (TRAINING, FEATURES))
-        self.peaks = self.model = None
+        self.peaks = self.model = self.core = None
 
     def program(self, name):
         return os.path.join(self.programs, name)
@@ -57,16 +58,25 @@ class Bench:
     # ------------------------------------------------------------- peak --
 
     def measure_peaks(self):
-        if not self.peaks:
-            self.peak_text = subprocess.run([self.program("peak")], check=True, text=True,
-                                            stdout=subprocess.PIPE).stdout
-            words = [line.split() for line in self.peak_text.splitlines()]
-            self.peaks = {w[0]: float(w[1]) for w in words if len(w) == 2}
+        """Twice where OpenBLAS may be older than the processor, which it takes
+        for one of long ago unless told: then what it says the second time."""
+        if self.peaks:
+            return self.peaks
+        for core in [None, "SkylakeX"][:1 + has_avx512()]:
+            env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else None
+            text = subprocess.run([self.program("peak")], check=True, text=True, env=env,
+                                  stdout=subprocess.PIPE).stdout
+            words = [line.split() for line in text.splitlines()]
+            peaks = {w[0]: float(w[1]) for w in words if len(w) == 2}
+            if not self.peaks or peaks["gemm_gflops"] > 1.5 * self.peaks["gemm_gflops"]:
+                self.peaks, self.peak_text = peaks, text
+                self.core = core
         return self.peaks
 
     def peak(self, _):
         self.measure_peaks()
-        self.report.section("peak", "```\n" + self.peak_text + "```\n")
+        note = f"CBLAS with `OPENBLAS_CORETYPE={self.core}`.\n\n" if self.core else ""
+        self.report.section("peak", note + "```\n" + self.peak_text + "```\n")
 
     def machine(self, _):
         self.report.section("machine", f"{datetime.date.today()}: {machine()}.\n")

@@ -72,9 +72,17 @@ def free_bytes():
         return 1024 * int(re.search(r"MemAvailable: *(\d+)", f.read())[1])
 
 
-def machine():
+def cpu_info():
     with open("/proc/cpuinfo") as f:
-        text = f.read()
+        return f.read()
+
+
+def has_avx512():
+    return "avx512f" in cpu_info().split()
+
+
+def machine():
+    text = cpu_info()
     with open("/proc/meminfo") as f:
         memory = int(re.search(r"MemTotal: *(\d+)", f.read())[1]) / 2**20
     flags = re.search(r"^(?:flags|Features)\s*:(.*)", text, re.M)

@@ -55,17 +55,18 @@ static double products(const mae_tape *tape, const mae_op *op, bool backward) {
 
 static const mae_op_class linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1, .overwrites = 1 << X,
     .products = products};
 
 static const mae_op_class linear_gelu_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1, .overwrites = 1 << X,
     .refresh = refresh_gelu, .products = products};
 
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL,
+    .overwrites = 1 << X,
     .products = products};
 
 static size_t scratch_bytes(const mae_tape *tape, const mae_op *op,

@@ -80,17 +80,26 @@ static void plan_values(mae_tape *tape) {
   }
 }
 
-/* May the gradient of this input live where the output's does? */
-static bool shares_grad(const mae_tape *tape, int32_t i, const mae_op *op) {
-  int32_t slot = op->class->identity;
-  if (slot < 0 || op->out == tape->loss) return false;
-  const mae_node *node = &tape->nodes[op->in[slot]];
-  if (node->kind != MAE_NODE_COMPUTED || !node->requires_grad ||
-      node->writer_op != i || node->writer_slot != slot)
-    return false;
+/* Is input `slot` an input once more? */
+static bool is_twice(const mae_op *op, int32_t slot) {
   for (int32_t other = 0; other < op->n_in; other++)
-    if (other != slot && op->in[other] == op->in[slot]) return false;
-  return true;
+    if (other != slot && op->in[other] == op->in[slot]) return true;
+  return false;
+}
+
+/* Where the gradient of operation i's input, which that is the first to write,
+ * may live: where the output's does, or where the value did until then; else
+ * MAE_NO_BUFFER. */
+static int32_t place_of_grad(const mae_tape *tape, int32_t i, int32_t slot) {
+  const mae_op *op = &tape->ops[i];
+  const int32_t value = mae_node_later_buffer(&tape->nodes[op->in[slot]]);
+  if (is_twice(op, slot)) return MAE_NO_BUFFER;
+  if (slot == op->class->identity && op->out != tape->loss)
+    return tape->nodes[op->out].grad_buffer;
+  if (op->class->overwrites >> slot & 1 &&
+      tape->buffers[value].last <= op->backward_time)
+    return value;
+  return MAE_NO_BUFFER;
 }
 
 /* Gradients of computed values: from their first writer to their operation's
@@ -113,14 +122,13 @@ static void plan_grads(mae_tape *tape) {
       if (node->kind != MAE_NODE_COMPUTED || !node->requires_grad ||
           node->writer_op != i || node->writer_slot != slot)
         continue;
-      int32_t last = tape->ops[node->producer].backward_time;
-      if (slot == op->class->identity && shares_grad(tape, i, op)) {
-        node->grad_buffer = tape->nodes[op->out].grad_buffer;
-        tape->buffers[node->grad_buffer].last = last;
-      } else {
+      const int32_t last = tape->ops[node->producer].backward_time;
+      node->grad_buffer = place_of_grad(tape, i, slot);
+      if (node->grad_buffer == MAE_NO_BUFFER)
         node->grad_buffer =
             add_buffer(tape, value_bytes(node), op->backward_time, last);
-      }
+      else
+        tape->buffers[node->grad_buffer].last = last;
     }
   }
 }

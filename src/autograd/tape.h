@@ -31,6 +31,7 @@ typedef struct mae_op_class {
   unsigned backward_reads; /* bit i: the value of input i */
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
+  unsigned overwrites; /* bit i: input i's gradient may be written over it */
   /* Make the output anew from what backward reads anyway, for next to nothing;
    * NULL: it cannot.  Bit i of refresh_reads: the value of input i. */
   void (*refresh)(mae_tape *tape, mae_op *op);

@@ -41,7 +41,8 @@ typedef struct mae_kernels {
                          int64_t in, int64_t out, bool gelu, const float *x,
                          const float *w, const float *b, const float *residual,
                          float *pre, float *y, float *scratch);
-  /* With gelu, dy is overwritten by the gradient of the pre-activation. */
+  /* With gelu, dy is overwritten by the gradient of the pre-activation.  dx may
+   * be x, where it is not added to. */
   void (*linear_backward)(mae_pool *pool, mae_precision precision, int64_t rows,
                           int64_t in, int64_t out, bool gelu, const float *x,
                           const float *w, const float *pre, float *dy,

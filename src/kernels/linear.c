@@ -132,6 +132,7 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
                  &(gelu_gradient){dy, pre});
   if (db) sum_columns(pool, rows, out, dy, db, add_db);
   const float *factor = dy;
+  const bool in_place = dx == x;
   if (rounds(precision)) {
     float *copy =
         scratch + product_scratch(pool, precision, true, rows, in, out);
@@ -139,18 +140,16 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
     if (dx) w = rounded(pool, w, out * in, copy + rows * in);
     factor = rounded(pool, dy, rows * out, copy + (rows + out) * in);
   }
-  if (dx) { /* dy w */
-    const product p = {.bf16 = native(precision), .m = rows, .n = in, .k = out,
-                       .a = factor, .a_row = out, .a_step = 1, .b = w,
-                       .b_step = in, .b_col = 1, .c = dx, .ldc = in,
-                       .add = add_dx};
-    KERNEL(product)(pool, &p, scratch);
-  }
-  if (dw) { /* dy^T x */
-    const product p = {.bf16 = native(precision), .m = out, .n = in, .k = rows,
-                       .a = factor, .a_row = 1, .a_step = out, .b = x,
-                       .b_step = in, .b_col = 1, .c = dw, .ldc = in,
-                       .add = add_dw};
-    KERNEL(product)(pool, &p, scratch);
-  }
+  const product dy_w = {.bf16 = native(precision), .m = rows, .n = in, .k = out,
+                        .a = factor, .a_row = out, .a_step = 1, .b = w,
+                        .b_step = in, .b_col = 1, .c = dx, .ldc = in,
+                        .add = add_dx};
+  const product dy_x = {.bf16 = native(precision), .m = out, .n = in, .k = rows,
+                        .a = factor, .a_row = 1, .a_step = out, .b = x,
+                        .b_step = in, .b_col = 1, .c = dw, .ldc = in,
+                        .add = add_dw};
+  /* dx first, which dw adds to where x is its own weight, if not over x. */
+  if (dx && !in_place) KERNEL(product)(pool, &dy_w, scratch);
+  if (dw) KERNEL(product)(pool, &dy_x, scratch);
+  if (dx && in_place) KERNEL(product)(pool, &dy_w, scratch);
 }

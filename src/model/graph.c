@@ -207,7 +207,6 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
   g->encoder_ops = mae_tape_num_ops(g->tape);
   mae_tape_part(g->tape, "decoder");
   g->pred = decode(g, latent);
-  mae_tape_keep(g->tape, g->pred);
   mae_tape_part(g->tape, "loss");
   mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
                     &target);
@@ -221,6 +220,7 @@ static mae_status record_autoencoder(mae_context *context,
                                      int64_t kept, mae_graph *g) {
   const int64_t patches = mae_config_patches(&model->config);
   MAE_TRY(record_loss(context, model, batch, kept, g));
+  if (!g->grads) mae_tape_keep(g->tape, g->pred);
   MAE_TRY(mae_tape_plan(g->tape, g->grads ? g->loss : (mae_var){MAE_NO_VAR}));
   int32_t *after_class_token = mae_tape_index_data(g->tape, g->patches);
   for (int64_t i = 0; i < batch * patches; i++)

@@ -56,7 +56,8 @@ typedef struct mae_graph_options {
                      the branches are scaled by.  Ones until the caller writes */
 } mae_graph_options;
 
-/* Encoder, decoder and loss: graph->pred and graph->loss. */
+/* Encoder, decoder and loss: graph->loss and, without gradients, whose backward
+ * pass takes its memory, graph->pred. */
 mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
                                  const mae_graph_options *options,
