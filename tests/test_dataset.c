@@ -59,7 +59,8 @@ static void assert_names(const mae_dataset *d, int n, const char *const *names) 
 enum { N = 23, SIDE = 2 };
 
 typedef struct source {
-  int bad; /* every image whose number is a multiple of it fails; 0: none */
+  atomic_int bad; /* every image whose number is a multiple of it fails, while
+                     threads read ahead; 0: none */
   mae_status status;
 } source;
 
@@ -67,7 +68,8 @@ typedef struct source {
 static mae_status fetch(void *arg, int64_t i, float *out) {
   const source *s = arg;
   for (int k = 0; k < SIDE * SIDE; k++) out[k] = (float)i + (float)k / 16;
-  return s->bad && i % s->bad == 0 ? s->status : MAE_OK;
+  const int bad = s->bad;
+  return bad && i % bad == 0 ? s->status : MAE_OK;
 }
 
 static mae_loader_options options_of(int32_t batch) {
