@@ -24,6 +24,7 @@ CASES = {  # steps, with --quick
     "train:vit_b16:64": (3, 1),
     "train:vit_l16:8": (3, 1),
     "train:demo:128": (30, 5),
+    "threads": (4, 1),
     "features:1": (30, 5),
     "features:16": (7, 2),
     "features:64": (3, 1),
@@ -158,6 +159,15 @@ class Bench:
         for label, program, _ in rows:
             if label.startswith("libmae"):
                 text += "\n" + self.where(case, mine, label.split()[1], program)
+        self.report.section(case, text)
+
+    def threads(self, case):
+        """A step by one thread beside one by all."""
+        command = [self.program("train_step"), "--config", "vit_b16", "--batch", "16",
+                   "--steps", self.steps(case)]
+        text, _ = self.rows(case, 16, [("libmae", "f32", None, command),
+                                       ("libmae, 1 thread", "f32", None,
+                                        command + ["--threads", "1"])])
         self.report.section(case, text)
 
     def where(self, case, command, precision, program):
