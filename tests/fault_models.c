@@ -135,6 +135,35 @@ static mae_status import_resized(fault_world *w) {
   return mae_model_import(w->path, &o, &w->made.model, NULL);
 }
 
+/* A file that lacks a tensor and has one that no model has. */
+static mae_status make_incomplete(fault_world *w) {
+  enum { MOST = 64 };
+  mae_safetensors_entry entries[MOST];
+  MAE_TRY(fault_make_model(w));
+  const int32_t n = mae_model_num_tensors(w->model);
+  if (n > MOST) return MAE_ERROR_UNSUPPORTED;
+  for (int32_t i = 0; i < n; i++) {
+    const char *name = mae_model_tensor_name(w->model, i);
+    entries[i] = (mae_safetensors_entry){
+        strcmp(name, "norm.bias") ? name : "reg_token",
+        mae_model_tensor(w->model, i)};
+  }
+  fault_path(w, "incomplete.safetensors");
+  return access(w->path, F_OK)
+             ? mae_safetensors_write(w->path, entries, n, NULL, 0)
+             : MAE_OK;
+}
+
+/* Refused, with a report. */
+static mae_status import_incomplete(fault_world *w) {
+  mae_load_options o;
+  mae_load_options_init(&o, sizeof o);
+  o.num_heads = o.decoder_num_heads = 2;
+  const mae_status status =
+      mae_model_import(w->path, &o, &w->made.model, &w->report);
+  return status == MAE_ERROR_MISMATCH && w->report ? MAE_OK : status;
+}
+
 static uint64_t report_of(fault_world *w) {
   uint64_t hash = fault_hash_text(0, mae_load_report_format(w->report));
   for (int k = 0; k <= MAE_LOAD_MISSHAPEN; k++)
@@ -165,6 +194,8 @@ const fault_case fault_models[] = {
     READER("mae_model_load", "", make_loading, load),
     READER("mae_model_import", "mapped", make_loading, import_mapped),
     READER("mae_model_import", "resized", make_loading, import_resized),
+    {"mae_model_import", "incomplete", MAKES_NOTHING, make_incomplete,
+     import_incomplete, report_of, 0, NULL},
     READER("mae_model_import", "folder", nothing, import_folder),
     READER("mae_model_import", "timm", nothing, import_timm),
     /* libzip 1.7.3 loses a block when it gets no memory for the next one, so

@@ -875,7 +875,7 @@ START_TEST(long_path) {
 }
 END_TEST
 
-START_TEST(empty_folder) {
+START_TEST(nothing_there) {
   mae_model *model = NULL;
   ASSERT_FAILS(mae_model_load(folder, &model), MAE_ERROR_NOT_FOUND,
                "neither model.safetensors");
@@ -883,6 +883,8 @@ START_TEST(empty_folder) {
                "/nowhere");
   ASSERT_FAILS(mae_model_load("/nowhere", &model), MAE_ERROR_NOT_FOUND,
                "/nowhere");
+  ASSERT_FAILS(mae_model_load("/dev/null/at/all", &model), MAE_ERROR_NOT_FOUND,
+               "/dev/null");
 }
 END_TEST
 
@@ -1361,7 +1363,7 @@ static void add_tests(TCase *tests) {
   tcase_add_test(tests, header_like_a_pickle);
   tcase_add_test(tests, truncated_while_open);
   tcase_add_test(tests, long_path);
-  tcase_add_test(tests, empty_folder);
+  tcase_add_test(tests, nothing_there);
   tcase_add_test(tests, mapped_file);
   tcase_add_test(tests, mapped_hugging_face);
   tcase_add_test(tests, mapped_training);
