@@ -154,8 +154,18 @@ static mae_status make_incomplete(fault_world *w) {
              : MAE_OK;
 }
 
+/* A file of something else. */
+static mae_status make_foreign(fault_world *w) {
+  MAE_TRY(fault_make_model(w));
+  const mae_safetensors_entry other = {"other", mae_model_tensor(w->model, 0)};
+  fault_path(w, "foreign.safetensors");
+  return access(w->path, F_OK)
+             ? mae_safetensors_write(w->path, &other, 1, NULL, 0)
+             : MAE_OK;
+}
+
 /* Refused, with a report. */
-static mae_status import_incomplete(fault_world *w) {
+static mae_status import_refused(fault_world *w) {
   mae_load_options o;
   mae_load_options_init(&o, sizeof o);
   o.num_heads = o.decoder_num_heads = 2;
@@ -195,7 +205,9 @@ const fault_case fault_models[] = {
     READER("mae_model_import", "mapped", make_loading, import_mapped),
     READER("mae_model_import", "resized", make_loading, import_resized),
     {"mae_model_import", "incomplete", MAKES_NOTHING, make_incomplete,
-     import_incomplete, report_of, 0, NULL},
+     import_refused, report_of, 0, NULL},
+    {"mae_model_import", "foreign", MAKES_NOTHING, make_foreign, import_refused,
+     report_of, 0, NULL},
     READER("mae_model_import", "folder", nothing, import_folder),
     READER("mae_model_import", "timm", nothing, import_timm),
     /* libzip 1.7.3 loses a block when it gets no memory for the next one, so
