@@ -59,19 +59,19 @@ class Bench:
     # ------------------------------------------------------------- peak --
 
     def measure_peaks(self):
-        """Twice where OpenBLAS may be older than the processor, which it takes
-        for one of long ago unless told: then what it says the second time."""
+        """Where OpenBLAS may be older than the processor, which it then takes
+        for one of long ago, once more with its kernels for AVX-512: if those
+        are much faster, what that says."""
         if self.peaks:
             return self.peaks
-        for core in [None, "SkylakeX"][:1 + has_avx512()]:
+        for core in [None, "SkylakeX"] if has_avx512() else [None]:
             env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else None
             text = subprocess.run([self.program("peak")], check=True, text=True, env=env,
                                   stdout=subprocess.PIPE).stdout
             words = [line.split() for line in text.splitlines()]
             peaks = {w[0]: float(w[1]) for w in words if len(w) == 2}
             if not self.peaks or peaks["gemm_gflops"] > 1.5 * self.peaks["gemm_gflops"]:
-                self.peaks, self.peak_text = peaks, text
-                self.core = core
+                self.peaks, self.peak_text, self.core = peaks, text, core
         return self.peaks
 
     def peak(self, _):
@@ -143,9 +143,12 @@ class Bench:
 
     # --------------------------------------------------------- training --
 
+    def train_options(self, case, config, batch):
+        return ["--config", config, "--batch", batch, "--steps", self.steps(case)]
+
     def train(self, case):
         _, config, batch = case.split(":")
-        options = ["--config", config, "--batch", batch, "--steps", self.steps(case)]
+        options = self.train_options(case, config, batch)
         mine = [self.program("train_step")] + options
         commands = []
         for precision in PRECISIONS:
@@ -163,8 +166,7 @@ class Bench:
 
     def threads(self, case):
         """A step by one thread beside one by all."""
-        command = [self.program("train_step"), "--config", "vit_b16", "--batch", "16",
-                   "--steps", self.steps(case)]
+        command = [self.program("train_step")] + self.train_options(case, "vit_b16", "16")
         text, _ = self.rows(case, 16, [("libmae", "f32", None, command),
                                        ("libmae, 1 thread", "f32", None,
                                         command + ["--threads", "1"])])

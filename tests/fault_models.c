@@ -106,7 +106,7 @@ static mae_status import(fault_world *w, const char *path, int32_t map) {
   mae_load_options o;
   mae_load_options_init(&o, sizeof o);
   o.map = map;
-  if (path != w->path) o.num_heads = o.decoder_num_heads = 2;
+  o.num_heads = o.decoder_num_heads = 2;
   return mae_model_import(path, &o, &w->made.model, &w->report);
 }
 
@@ -135,6 +135,14 @@ static mae_status import_resized(fault_world *w) {
   return mae_model_import(w->path, &o, &w->made.model, NULL);
 }
 
+static mae_status write_once(fault_world *w, const char *name,
+                             const mae_safetensors_entry *entries, int32_t n) {
+  fault_path(w, name);
+  return access(w->path, F_OK)
+             ? mae_safetensors_write(w->path, entries, n, NULL, 0)
+             : MAE_OK;
+}
+
 /* A file that lacks a tensor and has one that no model has. */
 static mae_status make_incomplete(fault_world *w) {
   enum { MOST = 64 };
@@ -148,29 +156,19 @@ static mae_status make_incomplete(fault_world *w) {
         strcmp(name, "norm.bias") ? name : "reg_token",
         mae_model_tensor(w->model, i)};
   }
-  fault_path(w, "incomplete.safetensors");
-  return access(w->path, F_OK)
-             ? mae_safetensors_write(w->path, entries, n, NULL, 0)
-             : MAE_OK;
+  return write_once(w, "incomplete.safetensors", entries, n);
 }
 
 /* A file of something else. */
 static mae_status make_foreign(fault_world *w) {
   MAE_TRY(fault_make_model(w));
   const mae_safetensors_entry other = {"other", mae_model_tensor(w->model, 0)};
-  fault_path(w, "foreign.safetensors");
-  return access(w->path, F_OK)
-             ? mae_safetensors_write(w->path, &other, 1, NULL, 0)
-             : MAE_OK;
+  return write_once(w, "foreign.safetensors", &other, 1);
 }
 
 /* Refused, with a report. */
 static mae_status import_refused(fault_world *w) {
-  mae_load_options o;
-  mae_load_options_init(&o, sizeof o);
-  o.num_heads = o.decoder_num_heads = 2;
-  const mae_status status =
-      mae_model_import(w->path, &o, &w->made.model, &w->report);
+  const mae_status status = import(w, w->path, 0);
   return status == MAE_ERROR_MISMATCH && w->report ? MAE_OK : status;
 }
 

@@ -66,8 +66,7 @@ static const mae_op_class linear_gelu_class = {
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = RESIDUAL,
-    .overwrites = 1 << X,
-    .products = products};
+    .overwrites = 1 << X, .products = products};
 
 static size_t scratch_bytes(const mae_tape *tape, const mae_op *op,
                             bool backward) {

@@ -87,8 +87,8 @@ static bool is_twice(const mae_op *op, int32_t slot) {
   return false;
 }
 
-/* Where the gradient of operation i's input, which that is the first to write,
- * may live: where the output's does, or where the value did until then; else
+/* Where the gradient of an input, which operation i is the first to write, may
+ * live: where the output's does, or where the value did until then; else
  * MAE_NO_BUFFER. */
 static int32_t place_of_grad(const mae_tape *tape, int32_t i, int32_t slot) {
   const mae_op *op = &tape->ops[i];

@@ -148,7 +148,8 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
                         .a = factor, .a_row = 1, .a_step = out, .b = x,
                         .b_step = in, .b_col = 1, .c = dw, .ldc = in,
                         .add = add_dw};
-  /* dx first, which dw adds to where x is its own weight, if not over x. */
+  /* dx before dw, which adds to it where x is its own weight; but over x after
+   * it. */
   if (dx && !in_place) KERNEL(product)(pool, &dy_w, scratch);
   if (dw) KERNEL(product)(pool, &dy_x, scratch);
   if (dx && in_place) KERNEL(product)(pool, &dy_w, scratch);
