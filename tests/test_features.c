@@ -125,6 +125,29 @@ START_TEST(blocks_in_order_asked) {
 }
 END_TEST
 
+/* Of the deepest block the class token alone is computed, of others all. */
+START_TEST(class_tokens_of_blocks) {
+  fixture f = set_up(_i);
+  const int32_t list[] = {-1, 0, -1};
+  int64_t n, all;
+  mae_session_options o = defaults();
+  o.blocks = list;
+  o.num_blocks = 3;
+  float *class_tokens = features(&f, &o, &n);
+  o.features = MAE_FEATURES_TOKENS;
+  float *tokens = features(&f, &o, &all);
+  const int64_t width = f.config.embed_dim;
+  ck_assert_int_eq(n, f.batch * 3 * width);
+  ck_assert_int_eq(all, f.tokens * n);
+  for (int64_t i = 0; i < f.batch * 3; i++)
+    ck_assert(relative_error(class_tokens + i * width,
+                             tokens + i * f.tokens * width, width) < 1e-6);
+  free(class_tokens);
+  free(tokens);
+  tear_down(&f);
+}
+END_TEST
+
 START_TEST(attention_weights) {
   fixture f = set_up(_i);
   int64_t n;
@@ -650,6 +673,7 @@ Suite *features_suite(void) {
   tcase_set_timeout(tc, 120);
   tcase_add_loop_test(tc, all_blocks_at_once, 0, 4);
   tcase_add_loop_test(tc, blocks_in_order_asked, 0, 4);
+  tcase_add_loop_test(tc, class_tokens_of_blocks, 0, 4);
   tcase_add_loop_test(tc, attention_weights, 0, 4);
   tcase_add_test(tc, attention_weights_are_forward_only);
   tcase_add_loop_test(tc, session_of_another_size, 0, 4);

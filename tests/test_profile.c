@@ -251,6 +251,37 @@ START_TEST(features_are_counted) {
 }
 END_TEST
 
+static double flops_of(mae_context *context, const mae_model *model,
+                       mae_features kind, const float *images) {
+  float out[(1 + SMALL_PATCHES) * 32];
+  mae_session_options o;
+  mae_session *session;
+  mae_session_options_init(&o, sizeof o);
+  o.features = kind;
+  ASSERT_OK(mae_session_create(context, model, &o, &session));
+  mae_context_profile_reset(context);
+  ASSERT_OK(mae_session_features(session, images, 1, NULL, out));
+  mae_session_destroy(session);
+  return sum(context, NULL, NULL, -1).flops;
+}
+
+/* By what the last block's other tokens would take after attention. */
+START_TEST(class_tokens_cost_less) {
+  mae_context *context = profiled(1);
+  mae_model *model = small_model(1);
+  float *images = small_images(1, 1);
+  const mae_config c = small_config();
+  const double weights = (1 + 2 * c.mlp_ratio) * c.embed_dim * c.embed_dim;
+  ck_assert_double_eq_tol(
+      flops_of(context, model, MAE_FEATURES_TOKENS, images) -
+          flops_of(context, model, MAE_FEATURES_CLASS_TOKEN, images),
+      2 * SMALL_PATCHES * weights, 1);
+  free(images);
+  mae_model_destroy(model);
+  mae_context_destroy(context);
+}
+END_TEST
+
 typedef struct caller {
   mae_context *context;
   const mae_model *model;
@@ -376,6 +407,7 @@ Suite *profile_suite(void) {
   tcase_add_test(tc, reset_counts_anew);
   tcase_add_test(tc, a_whole_run_counts_its_loader);
   tcase_add_loop_test(tc, features_are_counted, 0, 2);
+  tcase_add_test(tc, class_tokens_cost_less);
   tcase_add_test(tc, callers_at_once_are_all_counted);
   tcase_add_test(tc, an_inner_span_is_not_the_outer_ones);
   tcase_add_test(tc, what_finds_no_room_is_other);

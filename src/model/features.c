@@ -108,12 +108,15 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
   if (g->batch != count) {
     const mae_span span = mae_span_begin(s->context->profile);
     const mae_session_options *o = &s->options;
+    const bool logits = o->features == MAE_FEATURES_LOGITS;
     const mae_graph_outputs outputs = {
         .blocks = s->blocks,
         .count = o->num_blocks,
         .final_norm = o->final_norm,
         .attention = o->features == MAE_FEATURES_ATTENTION,
-        .logits = o->features == MAE_FEATURES_LOGITS,
+        .logits = logits,
+        .class_token = o->features == MAE_FEATURES_CLASS_TOKEN ||
+                       (logits && !s->model->config.global_pool),
         .precision = o->precision};
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_features(lane->context, s->model, count, s->feature_kept,

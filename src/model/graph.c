@@ -151,21 +151,25 @@ static bool is_wanted(const mae_graph_outputs *o, int32_t block) {
   return false;
 }
 
-/* Block i turns x into the next x.  What is wanted of it goes to the list. */
+/* Block i turns x into the next x.  What is wanted of it goes to the list; of
+ * the deepest no more is computed. */
 static mae_var block_outputs(mae_graph *g, const mae_graph_outputs *o,
                              mae_var x, int32_t i, bool deepest) {
   const mae_config *c = &g->model->config;
   const int32_t first = mae_param_blocks(c), heads = c->num_heads;
+  const bool class_token = deepest && o->class_token;
   mae_var next = x, p[MAE_BLOCK_PARAMS];
   block_params(g, first, i, p);
-  if (!deepest || !o->attention)
+  if (class_token)
+    next = mae_nn_class_token_block(g->tape, x, p, heads, eps(g));
+  else if (!deepest || !o->attention)
     next = mae_nn_transformer_block(g->tape, x, p, heads, eps(g), NULL);
   if (!is_wanted(o, i)) return next;
   mae_var wanted = next;
   if (o->attention)
     wanted = mae_nn_attention_weights(g->tape, x, p, heads, eps(g));
   else if (o->logits)
-    wanted = mae_graph_classify(g, next);
+    wanted = class_token ? mae_graph_head(g, next) : mae_graph_classify(g, next);
   else if (o->final_norm && !c->global_pool)
     wanted = mae_graph_norm(g, next, mae_param_norm(c));
   mae_tape_keep(g->tape, wanted);

@@ -33,11 +33,13 @@ typedef struct mae_graph_outputs {
   bool final_norm; /* tokens through the encoder's last norm, if it has one */
   bool attention;  /* the blocks' attention weights, not their tokens */
   bool logits; /* the last block's tokens pooled and through the head */
+  bool class_token; /* of the tokens no other is needed */
   mae_precision precision;
 } mae_graph_outputs;
 
 /* The encoder as deep as is needed: graph->features[i], after block i of the
- * list, is [B, 1+K, D], or [B, num_heads, 1+K, 1+K], or [B, num_classes]. */
+ * list, is [B, 1+K, D], or [B, num_heads, 1+K, 1+K], or [B, num_classes]; of
+ * class tokens [B, D] for the deepest block. */
 mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,

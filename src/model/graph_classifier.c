@@ -3,6 +3,12 @@
 #include "autograd/part.h"
 #include "model/graph_parts.h"
 
+mae_var mae_graph_head(mae_graph *g, mae_var pooled) {
+  const mae_config *c = &g->model->config;
+  return mae_graph_linear(g, mae_graph_norm(g, pooled, mae_param_norm(c)),
+                          mae_param_head(c));
+}
+
 mae_var mae_graph_classify(mae_graph *g, mae_var tokens) {
   const mae_config *c = &g->model->config;
   const int64_t patches = g->kept ? g->kept : mae_config_patches(c);
@@ -11,8 +17,7 @@ mae_var mae_graph_classify(mae_graph *g, mae_var tokens) {
     mae_tape_mean_tokens(g->tape, tokens, 1, patches, &x);
   else /* the norm is per token, so that of the others need not be computed */
     mae_tape_mean_tokens(g->tape, tokens, 0, 1, &x);
-  x = mae_graph_norm(g, x, mae_param_norm(c));
-  return mae_graph_linear(g, x, mae_param_head(c));
+  return mae_graph_head(g, x);
 }
 
 static mae_status record_drop_scales(mae_graph *g) {

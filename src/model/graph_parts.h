@@ -28,6 +28,8 @@ mae_var mae_graph_linear(mae_graph *g, mae_var x, int32_t weight);
 /* What the blocks gave, [B, 1+n, D], pooled, normed and through the head:
  * [B, num_classes]. */
 mae_var mae_graph_classify(mae_graph *g, mae_var tokens);
+/* The last part of that, from the pooled [B, D]. */
+mae_var mae_graph_head(mae_graph *g, mae_var pooled);
 
 /* The cost of a graph that was recorded as `measured`. */
 mae_status mae_graph_measure_tape(mae_graph *g, mae_graph_cost *cost);

@@ -33,18 +33,44 @@ static mae_var add_branch(mae_tape *tape, mae_var x, const mae_var *weight_bias,
   return out;
 }
 
-mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
-                                 const mae_var params[MAE_BLOCK_PARAMS],
-                                 int32_t num_heads, float eps,
-                                 const mae_var *drop_path) {
-  const mae_var *p = params;
-  mae_var a = {MAE_NO_VAR}, h;
-  mae_tape_attention(tape, qkv(tape, x, p, eps), num_heads, &a);
-  h = add_branch(tape, a, p + MAE_BLOCK_PROJ_WEIGHT, drop_path, x);
+static mae_var attention(mae_tape *tape, mae_var x, const mae_var *p,
+                         int32_t num_heads, float eps) {
+  mae_var out = {MAE_NO_VAR};
+  mae_tape_attention(tape, qkv(tape, x, p, eps), num_heads, &out);
+  return out;
+}
+
+/* From what attention gave, per token. */
+static mae_var after_attention(mae_tape *tape, mae_var a, mae_var x,
+                               const mae_var *p, float eps,
+                               const mae_var *drop_path) {
+  mae_var h = add_branch(tape, a, p + MAE_BLOCK_PROJ_WEIGHT, drop_path, x);
   mae_tape_layer_norm(tape, h, p[MAE_BLOCK_NORM2_WEIGHT],
                       p[MAE_BLOCK_NORM2_BIAS], eps, &a);
   mae_tape_linear(tape, a, p[MAE_BLOCK_FC1_WEIGHT], p[MAE_BLOCK_FC1_BIAS],
                   MAE_ACTIVATION_GELU, &a);
   return add_branch(tape, a, p + MAE_BLOCK_FC2_WEIGHT,
                     drop_path ? drop_path + 1 : NULL, h);
+}
+
+mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads, float eps,
+                                 const mae_var *drop_path) {
+  return after_attention(tape, attention(tape, x, params, num_heads, eps), x,
+                         params, eps, drop_path);
+}
+
+static mae_var first_token(mae_tape *tape, mae_var x) {
+  mae_var out = {MAE_NO_VAR};
+  mae_tape_mean_tokens(tape, x, 0, 1, &out);
+  return out;
+}
+
+mae_var mae_nn_class_token_block(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads, float eps) {
+  const mae_var a = attention(tape, x, params, num_heads, eps);
+  return after_attention(tape, first_token(tape, a), first_token(tape, x),
+                         params, eps, NULL);
 }

@@ -28,6 +28,11 @@ mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float layer_norm_eps,
                                  const mae_var *drop_path);
+/* Of what that gives the first token alone, [B, D]: what comes after attention
+ * is per token, two thirds of a block that need not be computed for others. */
+mae_var mae_nn_class_token_block(mae_tape *tape, mae_var x,
+                                 const mae_var params[MAE_BLOCK_PARAMS],
+                                 int32_t num_heads, float layer_norm_eps);
 /* The attention weights of that block, [B, num_heads, T, T]; forward only. */
 mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
