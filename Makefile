@@ -336,8 +336,8 @@ endif
 # some of whose lanes nobody has written.
 VALGRIND_SUITES = $(sort $(shell sed -n 's/.*suite_create("\(.*\)").*/\1/p' tests/*.c))
 VALGRIND := JSIMD_FORCENONE=1 valgrind --error-exitcode=1 --leak-check=full \
-  --num-callers=25 --errors-for-leak-kinds=definite --show-leak-kinds=definite --fair-sched=yes \
-  --suppressions=tests/valgrind.supp
+  --num-callers=25 --errors-for-leak-kinds=definite --show-leak-kinds=definite \
+  --fair-sched=yes --suppressions=tests/valgrind.supp
 valgrind:
 	@+$(MAKE) --no-print-directory valgrind-run
 	@cat $(VALGRIND_SUITES:%=$B/valgrind/%.log) | grep -h '^[0-9]*%'
