@@ -32,14 +32,24 @@ static mae_status create_mixing(fault_world *w) {
   return mae_trainer_create(w->context, w->model, &o, &w->made.trainer);
 }
 
-static mae_status plan(fault_world *w) {
-  const mae_config c = fault_config();
+static mae_status plan_of(fault_world *w, const mae_config *c) {
   const mae_trainer_options o = fault_trainer_options();
   mae_training_plan p = {.struct_size = sizeof p};
-  MAE_TRY(mae_trainer_plan(w->context, &c, &o, &p));
+  MAE_TRY(mae_trainer_plan(w->context, c, &o, &p));
   w->out[0] = (float)p.total_bytes;
   w->out[1] = (float)p.step_flops;
   return MAE_OK;
+}
+
+static mae_status plan(fault_world *w) {
+  const mae_config c = fault_config();
+  return plan_of(w, &c);
+}
+
+static mae_status plan_classifier(fault_world *w) {
+  mae_config c = {.struct_size = sizeof c};
+  MAE_TRY(mae_model_config(w->model, &c));
+  return plan_of(w, &c);
 }
 
 static mae_status step(fault_world *w) {
@@ -260,6 +270,8 @@ const fault_case fault_trainers[] = {
     {"mae_trainer_create", "classifier", MAKES_TRAINER, make_classifier_parts,
      create_mixing, NULL, 0, NULL},
     CALL("mae_trainer_plan", "", make_parts, plan),
+    CALL("mae_trainer_plan", "classifier", make_classifier_parts,
+         plan_classifier),
     CALL("mae_trainer_step", "", make_trainer, step),
     CALL("mae_trainer_step", "ranks", make_ranks, step),
     CALL("mae_trainer_step_labels", "", fault_make_classifier_trainer,
