@@ -127,6 +127,9 @@ static mae_status import_torch(fault_world *w) {
 static mae_status import_views(fault_world *w) {
   return import(w, DATA "trainer_bf16.pt", 0);
 }
+static mae_status import_across(fault_world *w) {
+  return import(w, DATA "across.pth", 0);
+}
 static mae_status import_resized(fault_world *w) {
   mae_load_options o;
   mae_load_options_init(&o, sizeof o);
@@ -215,6 +218,8 @@ const fault_case fault_models[] = {
     {"mae_model_import", "torch, but libzip's", MAKES_MODEL, nothing,
      import_torch, report_of, 0, "libzip."},
     {"mae_model_import", "torch bf16", MAKES_MODEL, nothing, import_views,
+     report_of, 0, "libzip."},
+    {"mae_model_import", "torch across", MAKES_MODEL, nothing, import_across,
      report_of, 0, "libzip."},
     {0}};
 

@@ -129,6 +129,8 @@ static const struct {
      0, 0, 1e-6},
     {"official_encoder.pth", "official", 2, MAE_LAYOUT_OFFICIAL, "pytorch",
      TOKENS, 0, 0, 0, 1e-6},
+    {"across.pth", "official", 2, MAE_LAYOUT_OFFICIAL, "pytorch", TOKENS, 0, 0,
+     0, 1e-6},
     {"official_cls.pth", "official_cls", 2, MAE_LAYOUT_OFFICIAL, "pytorch", CLS,
      0, 3, 0, 1e-6},
     {"official_pool.pth", "official_pool", 2, MAE_LAYOUT_OFFICIAL, "pytorch",
