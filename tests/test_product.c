@@ -17,7 +17,8 @@ typedef struct sizes {
 
 /* Less than a tile, whole tiles, a little more, several blocks each way. */
 static const sizes shapes[] = {
-    {1, 1, 1},    {3, 5, 2},    {6, 64, 16},  {7, 65, 770},  {32, 32, 32},
+    {1, 1, 1},    {3, 5, 2},    {6, 64, 16},  {7, 65, 770}, {32, 32, 32},
+    {8, 48, 16},  {9, 49, 17},
     {33, 65, 31}, {31, 64, 33}, {100, 80, 7}, {16, 96, 50}, {197, 100, 300},
     {40, 900, 70}, {50, 30, 1200}, {70, 800, 1100}};
 enum { SHAPES = sizeof shapes / sizeof *shapes, WAYS = 32 };

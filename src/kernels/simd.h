@@ -21,7 +21,8 @@
 #define MAE_DECLARE(name) __typeof__(*((mae_kernels *)0)->name) KERNEL(name);
 MAE_KERNEL_LIST(MAE_DECLARE)
 
-/* Loops of constant bounds, whose arrays shall live in registers. */
+/* Loops of constant bounds, whose arrays shall live in registers; and any
+ * others, four rounds at a time. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
