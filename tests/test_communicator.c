@@ -567,7 +567,7 @@ static bool holds(const echo *e, int sum, const mae_tensor *t) {
 /* Sums begin while the backward pass runs, in whole parameters, each in one
  * sum, whose gradient nothing touches any more. */
 START_TEST(overlap) {
-  static const int64_t bytes[] = {1, 4096, 30000, 0};
+  static const int64_t bytes[] = {1, 4096, 12000, 0};
   echo e = {.keep = true};
   alone a;
   begin(&a, &e, bytes[_i], 1);

@@ -784,7 +784,8 @@ static void unshuffle_plainly(const graph *g, double *const *in,
       for (int64_t j = 0; j < s[2]; j++) {
         int64_t from = i ? table[0][b * n + i - 1] : -1;
         out[(b * (1 + n) + i) * s[2] + j] =
-            from < kept ? in[0][(b * s[1] + 1 + from) * s[2] + j] : in[1][j];
+            from < kept ? in[0][(b * s[1] + 1 + from) * s[2] + j]
+                        : in[1][(g->in[1].shape[1] == 1 + n ? i * s[2] : 0) + j];
       }
 }
 
@@ -801,6 +802,10 @@ static const graph unshuffle_graphs[] = {
      .table = {{2, 4, 4, true}}},
     {"unshuffle repeated", UNSHUFFLE, .in = {LIVE(2, 3, 5), LIVE(5)},
      .table = {{2, 7, 7, false}}},
+    {"unshuffle among rows", UNSHUFFLE, .in = {LIVE(3, 3, 17), LIVE(1, 8, 17)},
+     .table = {{3, 7, 7, true}}},
+    {"unshuffle among rows, repeated", UNSHUFFLE,
+     .in = {LIVE(2, 3, 5), LIVE(1, 8, 5)}, .table = {{2, 7, 7, false}}},
 };
 
 START_TEST(unshuffle_tokens) {

@@ -118,7 +118,7 @@ START_TEST(masking_follows_noise) {
   uint64_t keys[L];
   int32_t keep[KEPT], restore[L];
   float mask[L];
-  mae_masking(1, L, KEPT, noise, keys, keep, restore, mask);
+  mae_masking(1, L, KEPT, noise, keys, keep, restore, mask, NULL);
   for (int i = 0; i < L; i++) {
     if (i < KEPT) ck_assert_int_eq(keep[i], order[i]);
     ck_assert_int_eq(restore[order[i]], i);

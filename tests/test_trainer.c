@@ -92,6 +92,38 @@ START_TEST(same_bits_again) {
 END_TEST
 
 /* Two half batches, accumulated, make the update of one whole batch. */
+/* What images of a batch share, one alone has for itself. */
+START_TEST(alone_as_twice) {
+  run r[2];
+  mae_step_result result[2];
+  float images[2 * SMALL_IMAGE], noise[2 * SMALL_PATCHES];
+  float *image = small_images(1, 1);
+  ASSERT_OK(mae_random_uniform(1, 1, 0, SMALL_PATCHES, noise));
+  memcpy(noise + SMALL_PATCHES, noise, SMALL_PATCHES * sizeof *noise);
+  memcpy(images, image, SMALL_IMAGE * sizeof *image);
+  memcpy(images + SMALL_IMAGE, image, SMALL_IMAGE * sizeof *image);
+  free(image);
+  for (int i = 0; i < 2; i++) {
+    mae_trainer_options o = small_options();
+    o.batch_size = 1 + i;
+    r[i] = start(o, 2, 1);
+    result[i].struct_size = sizeof result[i];
+    ASSERT_OK(mae_trainer_step(r[i].trainer, images, noise, &result[i]));
+  }
+  ck_assert_double_eq_tol(result[0].loss, result[1].loss, 1e-6);
+  for (int32_t i = 0; i < mae_model_num_tensors(r[0].model); i++) {
+    const char *name = mae_model_tensor_name(r[0].model, i);
+    const mae_tensor *one = mae_trainer_gradient(r[0].trainer, name);
+    const mae_tensor *two = mae_trainer_gradient(r[1].trainer, name);
+    ck_assert_int_eq(!one, !two);
+    for (int64_t k = 0; one && k < mae_tensor_size(one); k++)
+      ck_assert_double_eq_tol(one->data[k], two->data[k], 1e-6);
+  }
+  stop(&r[0]);
+  stop(&r[1]);
+}
+END_TEST
+
 START_TEST(accumulation) {
   mae_trainer_options o = small_options();
   o.warmup_steps = 0;
@@ -397,6 +429,7 @@ Suite *trainer_suite(void) {
   tcase_add_checked_fixture(tc, make_path, drop_path);
   tcase_add_test(tc, loss_falls);
   tcase_add_loop_test(tc, same_bits_again, 0, 6);
+  tcase_add_test(tc, alone_as_twice);
   tcase_add_test(tc, accumulation);
   tcase_add_test(tc, clipping);
   tcase_add_test(tc, schedule_shape);

@@ -318,9 +318,9 @@ MAE_API mae_status mae_tape_patchify(mae_tape *tape, mae_var images,
 MAE_API mae_status mae_tape_gather_tokens(mae_tape *tape, mae_var x,
                                           mae_index index, mae_var *out);
 /* Unshuffle (paper, section 3, "MAE decoder").  x [B, 1+K, D]: a class token,
- * then K visible tokens; token [D elements]; restore [B, L].  out [B, 1+L, D]:
- * the class token, then at i visible token restore[b, i], or token where
- * restore[b, i] >= K. */
+ * then K visible tokens; token [D elements], or 1+L rows of them; restore
+ * [B, L].  out [B, 1+L, D]: the class token, then at i visible token
+ * restore[b, i], or where restore[b, i] >= K the token, of rows row 1+i. */
 MAE_API mae_status mae_tape_unshuffle_tokens(mae_tape *tape, mae_var x,
                                              mae_var token, mae_index restore,
                                              mae_var *out);

@@ -11,9 +11,13 @@ static mae_status expect_tokens(mae_tape *tape, const mae_op *op,
                        op->class->name, mae_tensor_shape_text(x).text);
 }
 
-static mae_status expect_width(mae_tape *tape, const mae_op *op, int64_t width) {
+/* One token, or as many as that. */
+static mae_status expect_rows(mae_tape *tape, const mae_op *op, int64_t width,
+                              int64_t rows) {
   const mae_tensor *row = mae_op_shape(tape, op, ROW);
-  if (mae_tensor_size(row) == width) return MAE_OK;
+  const int64_t size = mae_tensor_size(row);
+  if (size == width || (size % width == 0 && size / width == rows))
+    return MAE_OK;
   return mae_tape_fail(tape, MAE_ERROR_SHAPE,
                        "%s: token %s is not of width %lld", op->class->name,
                        mae_tensor_shape_text(row).text, (long long)width);
@@ -74,13 +78,13 @@ mae_status mae_tape_gather_tokens(mae_tape *tape, mae_var x, mae_index index,
 
 /* ---------------------------------------------------------- unshuffle --- */
 
-/* IN: kept patches, OUT: all patches. */
+/* IN: kept patches, OUT: all patches; flag: a token for each of those. */
 static mae_status unshuffle_forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
   c->kernels->unshuffle_forward(c->pool, n[BATCH], n[IN], n[OUT], n[WIDTH],
                                 mae_op_in(tape, op, X),
-                                mae_op_in(tape, op, ROW),
+                                mae_op_in(tape, op, ROW), op->flag,
                                 mae_op_index(tape, op), mae_op_out(tape, op));
   return MAE_OK;
 }
@@ -93,7 +97,7 @@ static void unshuffle_backward(mae_tape *tape, mae_op *op) {
   float *dtoken = mae_op_dx(tape, op, ROW, &add_token);
   c->kernels->unshuffle_backward(c->pool, n[BATCH], n[IN], n[OUT], n[WIDTH],
                                  mae_op_index(tape, op), mae_op_dy(tape, op),
-                                 dx, add_x, dtoken, add_token);
+                                 dx, add_x, dtoken, op->flag, add_token);
 }
 
 static const mae_op_class unshuffle_class = {
@@ -107,11 +111,12 @@ mae_status mae_tape_unshuffle_tokens(mae_tape *tape, mae_var x, mae_var token,
   MAE_TRY(mae_tape_record(tape, &unshuffle_class, in, 2, out, &op));
   const mae_tensor *t = mae_op_shape(tape, op, X);
   MAE_TRY(expect_tokens(tape, op, t));
-  MAE_TRY(expect_width(tape, op, t->shape[2]));
   if (restore.id == MAE_NO_VAR)
     return mae_tape_fail(tape, MAE_ERROR_INVALID_ARGUMENT,
                          "unshuffle_tokens: no index");
   int64_t patches = table_shape(tape, restore).count;
+  MAE_TRY(expect_rows(tape, op, t->shape[2], 1 + patches));
+  op->flag = mae_tensor_size(mae_op_shape(tape, op, ROW)) != t->shape[2];
   MAE_TRY(mae_tape_use_index(tape, op, restore, t->shape[0], patches, patches));
   const int64_t shape[] = {t->shape[0], 1 + patches, t->shape[2]};
   op->size[BATCH] = t->shape[0];
@@ -155,7 +160,7 @@ mae_status mae_tape_concat_token(mae_tape *tape, mae_var token, mae_var x,
   MAE_TRY(mae_tape_record(tape, &concat_class, in, 2, out, &op));
   const mae_tensor *t = mae_op_shape(tape, op, X);
   MAE_TRY(expect_tokens(tape, op, t));
-  MAE_TRY(expect_width(tape, op, t->shape[2]));
+  MAE_TRY(expect_rows(tape, op, t->shape[2], 1));
   const int64_t shape[] = {t->shape[0], 1 + t->shape[1], t->shape[2]};
   op->size[BATCH] = t->shape[0];
   op->size[IN] = t->shape[1];

@@ -98,15 +98,17 @@ typedef struct mae_kernels {
                           int64_t count, int64_t width, const int32_t *index,
                           const float *dy, float *dx, bool add_dx);
 
-  /* x [batch, 1 + kept, width] -> y [batch, 1 + patches, width]. */
+  /* x [batch, 1 + kept, width] -> y [batch, 1 + patches, width]; token has one
+   * row, or each: one for each row of an image of y. */
   void (*unshuffle_forward)(mae_pool *pool, int64_t batch, int64_t kept,
                             int64_t patches, int64_t width, const float *x,
-                            const float *token, const int32_t *restore,
-                            float *y);
+                            const float *token, bool each,
+                            const int32_t *restore, float *y);
   void (*unshuffle_backward)(mae_pool *pool, int64_t batch, int64_t kept,
                              int64_t patches, int64_t width,
                              const int32_t *restore, const float *dy, float *dx,
-                             bool add_dx, float *dtoken, bool add_dtoken);
+                             bool add_dx, float *dtoken, bool each,
+                             bool add_dtoken);
 
   /* token [width] before x [batch, tokens, width]. */
   void (*concat_forward)(mae_pool *pool, int64_t batch, int64_t tokens,

@@ -8,6 +8,7 @@ typedef struct tokens {
   const float *x, *token, *table, *dy;
   const int32_t *index;
   float *y, *dx, *dtoken;
+  bool each; /* token has a row for each of an image of y */
   bool add_dx, add_dtoken;
 } tokens;
 
@@ -69,18 +70,20 @@ static void unshuffle_rows(void *arg, int64_t begin, int64_t end,
   (void)worker;
   const tokens *p = arg;
   for (int64_t row = begin; row < end; row++) {
-    int64_t from = unshuffle_source(p, row / p->out, row % p->out);
-    copy_row(p->y + row * p->width, from < 0 ? p->token : p->x + from * p->width,
+    int64_t i = row % p->out, from = unshuffle_source(p, row / p->out, i);
+    copy_row(p->y + row * p->width,
+             from < 0 ? p->token + (p->each ? i * p->width : 0)
+                      : p->x + from * p->width,
              p->width);
   }
 }
 
 void KERNEL(unshuffle_forward)(mae_pool *pool, int64_t batch, int64_t kept,
                                int64_t patches, int64_t width, const float *x,
-                               const float *token, const int32_t *restore,
-                               float *y) {
+                               const float *token, bool each,
+                               const int32_t *restore, float *y) {
   tokens p = {.in = 1 + kept, .out = 1 + patches, .width = width, .x = x,
-              .token = token, .index = restore, .y = y};
+              .token = token, .each = each, .index = restore, .y = y};
   mae_pool_for(pool, batch * p.out, row_grain(width), unshuffle_rows, &p);
 }
 
@@ -105,21 +108,27 @@ static void unshuffle_token_columns(void *arg, int64_t begin, int64_t end,
                                     int32_t worker) {
   (void)worker;
   const tokens *p = arg;
-  if (!p->add_dtoken) zero_row(p->dtoken + begin, end - begin);
-  for (int64_t row = 0; row < p->batch * p->out; row++)
-    if (unshuffle_source(p, row / p->out, row % p->out) < 0)
-      add_row(p->dtoken + begin, p->dy + row * p->width + begin, end - begin,
-              true);
+  const int64_t n = end - begin, rows = p->each ? p->out : 1;
+  float *dtoken = p->dtoken + begin;
+  for (int64_t i = 0; i < rows && !p->add_dtoken; i++)
+    zero_row(dtoken + i * p->width, n);
+  for (int64_t row = 0; row < p->batch * p->out; row++) {
+    int64_t i = row % p->out;
+    if (unshuffle_source(p, row / p->out, i) < 0)
+      add_row(dtoken + (p->each ? i * p->width : 0),
+              p->dy + row * p->width + begin, n, true);
+  }
 }
 
 void KERNEL(unshuffle_backward)(mae_pool *pool, int64_t batch, int64_t kept,
                                 int64_t patches, int64_t width,
                                 const int32_t *restore, const float *dy,
                                 float *dx, bool add_dx, float *dtoken,
-                                bool add_dtoken) {
+                                bool each, bool add_dtoken) {
   tokens p = {.batch = batch, .in = 1 + kept, .out = 1 + patches,
               .width = width, .index = restore, .dy = dy, .dx = dx,
-              .add_dx = add_dx, .dtoken = dtoken, .add_dtoken = add_dtoken};
+              .add_dx = add_dx, .dtoken = dtoken, .each = each,
+              .add_dtoken = add_dtoken};
   if (dx) mae_pool_for(pool, batch, 1, unshuffle_backward_images, &p);
   if (dtoken)
     mae_pool_for(pool, width, 4 * LANES, unshuffle_token_columns, &p);

@@ -94,20 +94,70 @@ static mae_var encode(mae_graph *g) {
   return mae_graph_norm(g, x, mae_param_norm(c));
 }
 
-/* Official forward_decoder.  The class token goes through the blocks and is
- * dropped then: norm and prediction are per token, so nothing else changes. */
-static mae_var decode(mae_graph *g, mae_var latent) {
+static bool trains(const mae_graph *g) { return g->grads || g->measured; }
+
+/* What goes into the decoder's blocks: seen tokens [B, 1+K, D] and, unless they
+ * are there already, for each place a mask token [1, 1+L, D].  All have their
+ * positions. */
+typedef struct decoder_tokens {
+  mae_var seen, masks;
+} decoder_tokens;
+
+static mae_var unshuffle(mae_graph *g, decoder_tokens t) {
+  if (t.masks.id != MAE_NO_VAR)
+    mae_tape_unshuffle_tokens(g->tape, t.seen, t.masks, g->restore, &t.seen);
+  return t.seen;
+}
+
+static decoder_tokens embed_for_decoder(mae_graph *g, mae_var latent) {
   const mae_config *c = &g->model->config;
   const mae_index all = {MAE_NO_VAR};
-  mae_var x = mae_graph_linear(g, latent, mae_param_decoder_embed(c));
-  if (!encodes_mask_tokens(g))
-    mae_tape_unshuffle_tokens(g->tape, x, param(g, MAE_PARAM_MASK_TOKEN),
-                              g->restore, &x);
-  mae_tape_add_position(g->tape, x, param(g, MAE_PARAM_DECODER_POS_EMBED), all,
-                        &x);
-  x = mae_graph_blocks(g, x, mae_param_decoder_blocks(c), c->decoder_depth,
-                       c->decoder_num_heads, NULL);
-  mae_tape_gather_tokens(g->tape, x, g->patches, &x);
+  const mae_var positions = param(g, MAE_PARAM_DECODER_POS_EMBED);
+  decoder_tokens t = {.masks = {MAE_NO_VAR}};
+  t.seen = mae_graph_linear(g, latent, mae_param_decoder_embed(c));
+  if (encodes_mask_tokens(g)) {
+    mae_tape_add_position(g->tape, t.seen, positions, all, &t.seen);
+    return t;
+  }
+  mae_tape_add_position(g->tape, t.seen, positions, g->keep, &t.seen);
+  mae_tape_gather_tokens(g->tape, param(g, MAE_PARAM_MASK_TOKEN), g->firsts,
+                         &t.masks);
+  mae_tape_add_position(g->tape, t.masks, positions, all, &t.masks);
+  return t;
+}
+
+/* Mask tokens differ by their places alone, so all images of a batch share what
+ * is made of them before the first attention.  Is that less than for each? */
+static bool shares_mask_tokens(const mae_graph *g) {
+  const int64_t patches = mae_config_patches(&g->model->config);
+  return !encodes_mask_tokens(g) &&
+         g->batch * (patches - g->kept) > 1 + patches;
+}
+
+static mae_var shared_qkv(mae_graph *g, decoder_tokens t, const mae_var *p) {
+  t.seen = mae_nn_qkv(g->tape, t.seen, p, eps(g));
+  t.masks = mae_nn_qkv(g->tape, t.masks, p, eps(g));
+  return unshuffle(g, t);
+}
+
+/* Official forward_decoder, which drops the class token at the end and leaves
+ * other patches than removed ones out of the loss.  What comes after the last
+ * attention is per token, so they are left out there already. */
+static mae_var decode(mae_graph *g, mae_var latent) {
+  const mae_config *c = &g->model->config;
+  const decoder_tokens t = embed_for_decoder(g, latent);
+  const mae_index all = {MAE_NO_VAR};
+  mae_var x = unshuffle(g, t), p[MAE_BLOCK_PARAMS];
+  for (int32_t i = 0; i < c->decoder_depth; i++) {
+    if (g->recompute) mae_tape_checkpoint(g->tape, 1);
+    block_params(g, mae_param_decoder_blocks(c), i, p);
+    const mae_var qkv = i == 0 && shares_mask_tokens(g)
+                            ? shared_qkv(g, t, p)
+                            : mae_nn_qkv(g->tape, x, p, eps(g));
+    x = mae_nn_block_of_qkv(g->tape, x, qkv, p, c->decoder_num_heads, eps(g),
+                            i < c->decoder_depth - 1 ? all : g->predicted);
+  }
+  mae_tape_checkpoint(g->tape, 0);
   x = mae_graph_norm(g, x, mae_param_decoder_norm(c));
   return mae_graph_linear(g, x, mae_param_decoder_pred(c));
 }
@@ -122,7 +172,7 @@ mae_status mae_graph_begin(mae_context *context, const mae_model *model,
   const int64_t image[] = {batch, c->in_chans, c->image_height, c->image_width};
   g->model = model;
   g->batch = batch;
-  g->keep.id = g->restore.id = MAE_NO_VAR;
+  g->keep.id = g->restore.id = g->removed.id = MAE_NO_VAR;
   g->params = mae_calloc((size_t)model->n_params, sizeof *g->params);
   if (!g->params) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++)
@@ -198,22 +248,24 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept, mae_graph *g) {
   const mae_config *c = &model->config;
   const int64_t patches = mae_config_patches(c);
-  const int64_t mask[] = {batch, patches};
-  const mae_index all = {MAE_NO_VAR};
+  const int64_t predicted = trains(g) ? patches - kept : patches;
+  const int64_t mask[] = {batch, predicted};
   mae_var target = {MAE_NO_VAR};
   if (!mae_config_has_decoder(c))
     return mae_fail(MAE_ERROR_STATE, "the model has no decoder");
   MAE_TRY(begin(context, model, batch, kept, g));
   mae_tape_index(g->tape, batch, patches, &g->restore);
-  mae_tape_index(g->tape, batch, patches, &g->patches);
+  mae_tape_index(g->tape, batch, predicted, &g->predicted);
+  if (trains(g)) mae_tape_index(g->tape, batch, predicted, &g->removed);
+  mae_tape_index(g->tape, 1, 1 + patches, &g->firsts);
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
   mae_var latent = encode(g);
   g->encoder_ops = mae_tape_num_ops(g->tape);
   mae_tape_part(g->tape, "decoder");
   g->pred = decode(g, latent);
   mae_tape_part(g->tape, "loss");
-  mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC, all,
-                    &target);
+  mae_tape_patchify(g->tape, g->images, c->patch_size, MAE_PATCH_PQC,
+                    g->removed, &target);
   mae_tape_masked_mse(g->tape, g->pred, target, g->mask, c->norm_pix_loss,
                       &g->loss);
   return mae_tape_keep(g->tape, g->loss);
@@ -226,9 +278,15 @@ static mae_status record_autoencoder(mae_context *context,
   MAE_TRY(record_loss(context, model, batch, kept, g));
   if (!g->grads) mae_tape_keep(g->tape, g->pred);
   MAE_TRY(mae_tape_plan(g->tape, g->grads ? g->loss : (mae_var){MAE_NO_VAR}));
-  int32_t *after_class_token = mae_tape_index_data(g->tape, g->patches);
-  for (int64_t i = 0; i < batch * patches; i++)
-    after_class_token[i] = 1 + (int32_t)(i % patches);
+  const mae_tensor *mask = mae_tape_value(g->tape, g->mask);
+  int32_t *predicted = mae_tape_index_data(g->tape, g->predicted);
+  for (int64_t i = 0; i < mae_tensor_size(mask); i++)
+    if (trains(g))
+      mask->data[i] = 1;
+    else
+      predicted[i] = 1 + (int32_t)(i % patches);
+  memset(mae_tape_index_data(g->tape, g->firsts), 0,
+         (size_t)(1 + patches) * sizeof(int32_t));
   return MAE_OK;
 }
 
@@ -300,9 +358,15 @@ float *mae_graph_images(mae_graph *g) {
 }
 
 void mae_graph_mask(mae_graph *g, const float *noise) {
-  bool decodes = g->restore.id != MAE_NO_VAR;
-  mae_masking(g->batch, mae_config_patches(&g->model->config), g->kept, noise,
-              g->keys, mae_tape_index_data(g->tape, g->keep),
+  const int64_t patches = mae_config_patches(&g->model->config);
+  int32_t *removed = mae_tape_index_data(g->tape, g->removed);
+  bool fills_mask = g->restore.id != MAE_NO_VAR && !removed;
+  mae_masking(g->batch, patches, g->kept, noise, g->keys,
+              mae_tape_index_data(g->tape, g->keep),
               mae_tape_index_data(g->tape, g->restore),
-              decodes ? mae_tape_value(g->tape, g->mask)->data : NULL);
+              fills_mask ? mae_tape_value(g->tape, g->mask)->data : NULL,
+              removed);
+  int32_t *predicted = mae_tape_index_data(g->tape, g->predicted);
+  for (int64_t i = 0; removed && i < g->batch * (patches - g->kept); i++)
+    predicted[i] = 1 + removed[i];
 }

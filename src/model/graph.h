@@ -13,10 +13,13 @@ typedef struct mae_graph {
   float *const *grads;
   mae_var images;          /* [B, C, H, W] */
   mae_index keep, restore; /* [B, K], [B, L] */
-  mae_index patches;       /* [B, L]: 1 to L, all tokens but the first */
-  mae_var mask;            /* [B, L] */
+  mae_index removed;       /* [B, L-K] in training, where only these patches are
+                            * predicted; else MAE_NO_VAR: all are, P = L */
+  mae_index predicted;     /* [B, P]: their tokens, after the class token */
+  mae_index firsts;        /* [1, 1+L]: one token as many times */
+  mae_var mask;            /* [B, P]: 1 for those of them that are removed */
   mae_var *features;       /* one for each block asked for */
-  mae_var pred;            /* [B, L, p*p*C] */
+  mae_var pred;            /* [B, P, p*p*C] */
   mae_var loss;            /* [1] */
   mae_var logits, target;  /* of a classifier: [B, num_classes] each */
   mae_var *drop_scales;    /* of a classifier, see its options; or NULL */

@@ -38,7 +38,7 @@ static void sort(uint64_t *keys, int64_t n) {
 
 void mae_masking(int64_t batch, int64_t patches, int64_t kept,
                  const float *noise, uint64_t *keys, int32_t *keep,
-                 int32_t *restore, float *mask) {
+                 int32_t *restore, float *mask, int32_t *removed) {
   for (int64_t b = 0; b < batch; b++) {
     for (int64_t i = 0; i < patches; i++)
       keys[i] = sort_key(noise[b * patches + i], i);
@@ -46,6 +46,7 @@ void mae_masking(int64_t batch, int64_t patches, int64_t kept,
     for (int64_t i = 0; i < patches; i++) {
       int32_t patch = (int32_t)(keys[i] & 0xffffffffu);
       if (i < kept) keep[b * kept + i] = patch;
+      else if (removed) removed[b * (patches - kept) + i - kept] = patch;
       if (restore) restore[b * patches + patch] = (int32_t)i;
       if (mask) mask[b * patches + patch] = i >= kept;
     }

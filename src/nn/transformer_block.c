@@ -2,7 +2,8 @@
 
 #include "autograd/attention_weights.h"
 
-static mae_var qkv(mae_tape *tape, mae_var x, const mae_var *p, float eps) {
+mae_var mae_nn_qkv(mae_tape *tape, mae_var x,
+                   const mae_var p[MAE_BLOCK_PARAMS], float eps) {
   mae_var a = {MAE_NO_VAR};
   mae_tape_layer_norm(tape, x, p[MAE_BLOCK_NORM1_WEIGHT],
                       p[MAE_BLOCK_NORM1_BIAS], eps, &a);
@@ -15,7 +16,8 @@ mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float eps) {
   mae_var out = {MAE_NO_VAR};
-  mae_tape_attention_weights(tape, qkv(tape, x, params, eps), num_heads, &out);
+  mae_tape_attention_weights(tape, mae_nn_qkv(tape, x, params, eps), num_heads,
+                             &out);
   return out;
 }
 
@@ -33,10 +35,9 @@ static mae_var add_branch(mae_tape *tape, mae_var x, const mae_var *weight_bias,
   return out;
 }
 
-static mae_var attention(mae_tape *tape, mae_var x, const mae_var *p,
-                         int32_t num_heads, float eps) {
+static mae_var attention(mae_tape *tape, mae_var qkv, int32_t num_heads) {
   mae_var out = {MAE_NO_VAR};
-  mae_tape_attention(tape, qkv(tape, x, p, eps), num_heads, &out);
+  mae_tape_attention(tape, qkv, num_heads, &out);
   return out;
 }
 
@@ -57,8 +58,9 @@ mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float eps,
                                  const mae_var *drop_path) {
-  return after_attention(tape, attention(tape, x, params, num_heads, eps), x,
-                         params, eps, drop_path);
+  const mae_var qkv = mae_nn_qkv(tape, x, params, eps);
+  return after_attention(tape, attention(tape, qkv, num_heads), x, params, eps,
+                         drop_path);
 }
 
 static mae_var first_token(mae_tape *tape, mae_var x) {
@@ -70,7 +72,19 @@ static mae_var first_token(mae_tape *tape, mae_var x) {
 mae_var mae_nn_class_token_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float eps) {
-  const mae_var a = attention(tape, x, params, num_heads, eps);
+  const mae_var qkv = mae_nn_qkv(tape, x, params, eps);
+  const mae_var a = attention(tape, qkv, num_heads);
   return after_attention(tape, first_token(tape, a), first_token(tape, x),
                          params, eps, NULL);
+}
+
+mae_var mae_nn_block_of_qkv(mae_tape *tape, mae_var x, mae_var qkv,
+                            const mae_var params[MAE_BLOCK_PARAMS],
+                            int32_t num_heads, float eps, mae_index tokens) {
+  mae_var a = attention(tape, qkv, num_heads);
+  if (tokens.id != MAE_NO_VAR) {
+    mae_tape_gather_tokens(tape, a, tokens, &a);
+    mae_tape_gather_tokens(tape, x, tokens, &x);
+  }
+  return after_attention(tape, a, x, params, eps, NULL);
 }

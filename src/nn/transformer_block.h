@@ -33,6 +33,16 @@ mae_var mae_nn_transformer_block(mae_tape *tape, mae_var x,
 mae_var mae_nn_class_token_block(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
                                  int32_t num_heads, float layer_norm_eps);
+/* Its two halves, where x's rows of qkv are made otherwise: norm1(x) through
+ * the layer qkv, [B, T, 3 D]; and the block from those on, of what it gives the
+ * tokens that the index [B, n] names, [B, n, D], or without an index all. */
+mae_var mae_nn_qkv(mae_tape *tape, mae_var x,
+                   const mae_var params[MAE_BLOCK_PARAMS],
+                   float layer_norm_eps);
+mae_var mae_nn_block_of_qkv(mae_tape *tape, mae_var x, mae_var qkv,
+                            const mae_var params[MAE_BLOCK_PARAMS],
+                            int32_t num_heads, float layer_norm_eps,
+                            mae_index tokens);
 /* The attention weights of that block, [B, num_heads, T, T]; forward only. */
 mae_var mae_nn_attention_weights(mae_tape *tape, mae_var x,
                                  const mae_var params[MAE_BLOCK_PARAMS],
