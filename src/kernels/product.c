@@ -252,7 +252,6 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   product p = *g->whole;
   const int64_t row = i / g->across * g->height;
   const int64_t column = i % g->across * g->width;
-  if (row >= p.m || column >= p.n) return;
   p.m = min_of(g->height, p.m - row);
   p.n = min_of(g->width, p.n - column);
   p.a += row * p.a_row;
@@ -269,19 +268,37 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
     multiply_by_blas(&p);
 }
 
+/* Rows of a and columns of b are packed once for each rectangle they meet. */
+static void cut_for_packing(grid *g, int64_t parts) {
+  const int64_t m = g->whole->m, n = g->whole->n;
+  int64_t best = 1; /* rectangles beside each other */
+  for (int64_t across = 2; across <= parts; across++)
+    if (parts % across == 0 &&
+        m * across / parts + n / across < m * best / parts + n / best)
+      best = across;
+  g->height = part_size(m, (m * best + parts - 1) / parts, TILE_ROWS);
+  g->width = part_size(n, (n + best - 1) / best, LANES);
+}
+
+/* Where a's rows are read in place, narrow rectangles cost nothing; and with
+ * more than one for each thread none waits long for one that something slows. */
+static void cut_columns(grid *g, int64_t parts) {
+  const int64_t m = g->whole->m, n = g->whole->n, pieces = 2 * parts;
+  const int64_t most = min_of(n / pieces, shape_for(false).columns);
+  g->width = part_size(n, max_of(most, TILE_COLUMNS), TILE_COLUMNS);
+  const int64_t across = (n + g->width - 1) / g->width;
+  const int64_t down = (pieces + across - 1) / across;
+  g->height = part_size(m, (m + down - 1) / down, TILE_ROWS);
+}
+
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
   grid g = {.whole = p,
-            .across = 1,
             .scratch = scratch,
             .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
-  /* Rows of a and columns of b are read once for each rectangle they meet. */
-  for (int64_t across = 2; across <= parts; across++)
-    if (parts % across == 0 && p->m * across / parts + p->n / across <
-                                   p->m * g.across / parts + p->n / g.across)
-      g.across = across;
-  g.height = part_size(p->m, (p->m * g.across + parts - 1) / parts, TILE_ROWS);
-  g.width = part_size(p->n, (p->n + g.across - 1) / g.across, LANES);
-  mae_pool_run(pool, parts, multiply_rectangle, &g);
+  (!OWN || p->bf16 || packs_a(p) ? cut_for_packing : cut_columns)(&g, parts);
+  g.across = (p->n + g.width - 1) / g.width;
+  const int64_t down = (p->m + g.height - 1) / g.height;
+  mae_pool_run(pool, g.across * down, multiply_rectangle, &g);
 }
