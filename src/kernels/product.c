@@ -297,7 +297,10 @@ void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
             .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
-  (!OWN || p->bf16 || packs_a(p) ? cut_for_packing : cut_columns)(&g, parts);
+  if (OWN && !p->bf16 && !packs_a(p) && parts > 1)
+    cut_columns(&g, parts);
+  else
+    cut_for_packing(&g, parts);
   g.across = (p->n + g.width - 1) / g.width;
   const int64_t down = (p->m + g.height - 1) / g.height;
   mae_pool_run(pool, g.across * down, multiply_rectangle, &g);
