@@ -779,13 +779,14 @@ static mae_status record_unshuffle(const graph *g, mae_tape *tape,
 static void unshuffle_plainly(const graph *g, double *const *in,
                               int32_t *const *table, double *out) {
   const int64_t *s = g->in[0].shape, n = g->table[0].count, kept = s[1] - 1;
+  const int64_t step = g->in[1].shape[1] == 1 + n ? s[2] : 0; /* of tokens */
   for (int64_t b = 0; b < s[0]; b++)
     for (int64_t i = 0; i <= n; i++)
       for (int64_t j = 0; j < s[2]; j++) {
         int64_t from = i ? table[0][b * n + i - 1] : -1;
         out[(b * (1 + n) + i) * s[2] + j] =
             from < kept ? in[0][(b * s[1] + 1 + from) * s[2] + j]
-                        : in[1][(g->in[1].shape[1] == 1 + n ? i * s[2] : 0) + j];
+                        : in[1][i * step + j];
       }
 }
 

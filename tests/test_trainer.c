@@ -91,7 +91,6 @@ START_TEST(same_bits_again) {
 }
 END_TEST
 
-/* Two half batches, accumulated, make the update of one whole batch. */
 /* What images of a batch share, one alone has for itself. */
 START_TEST(alone_as_twice) {
   run r[2];
@@ -124,6 +123,7 @@ START_TEST(alone_as_twice) {
 }
 END_TEST
 
+/* Two half batches, accumulated, make the update of one whole batch. */
 START_TEST(accumulation) {
   mae_trainer_options o = small_options();
   o.warmup_steps = 0;

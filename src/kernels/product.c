@@ -281,7 +281,7 @@ static void cut_for_packing(grid *g, int64_t parts) {
 }
 
 /* Where a's rows are read in place, narrow rectangles cost nothing; and with
- * more than one for each thread none waits long for one that something slows. */
+ * more of them than threads none waits long for one that something slows. */
 static void cut_columns(grid *g, int64_t parts) {
   const int64_t m = g->whole->m, n = g->whole->n, pieces = 2 * parts;
   const int64_t most = min_of(n / pieces, shape_for(false).columns);

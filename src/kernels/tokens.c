@@ -8,7 +8,7 @@ typedef struct tokens {
   const float *x, *token, *table, *dy;
   const int32_t *index;
   float *y, *dx, *dtoken;
-  bool each; /* token has a row for each of an image of y */
+  int64_t token_step; /* from its row for one token of an image to the next's */
   bool add_dx, add_dtoken;
 } tokens;
 
@@ -72,8 +72,7 @@ static void unshuffle_rows(void *arg, int64_t begin, int64_t end,
   for (int64_t row = begin; row < end; row++) {
     int64_t i = row % p->out, from = unshuffle_source(p, row / p->out, i);
     copy_row(p->y + row * p->width,
-             from < 0 ? p->token + (p->each ? i * p->width : 0)
-                      : p->x + from * p->width,
+             from < 0 ? p->token + i * p->token_step : p->x + from * p->width,
              p->width);
   }
 }
@@ -83,7 +82,8 @@ void KERNEL(unshuffle_forward)(mae_pool *pool, int64_t batch, int64_t kept,
                                const float *token, bool each,
                                const int32_t *restore, float *y) {
   tokens p = {.in = 1 + kept, .out = 1 + patches, .width = width, .x = x,
-              .token = token, .each = each, .index = restore, .y = y};
+              .token = token, .token_step = each ? width : 0, .index = restore,
+              .y = y};
   mae_pool_for(pool, batch * p.out, row_grain(width), unshuffle_rows, &p);
 }
 
@@ -108,15 +108,15 @@ static void unshuffle_token_columns(void *arg, int64_t begin, int64_t end,
                                     int32_t worker) {
   (void)worker;
   const tokens *p = arg;
-  const int64_t n = end - begin, rows = p->each ? p->out : 1;
+  const int64_t n = end - begin, rows = p->token_step ? p->out : 1;
   float *dtoken = p->dtoken + begin;
   for (int64_t i = 0; i < rows && !p->add_dtoken; i++)
     zero_row(dtoken + i * p->width, n);
   for (int64_t row = 0; row < p->batch * p->out; row++) {
     int64_t i = row % p->out;
     if (unshuffle_source(p, row / p->out, i) < 0)
-      add_row(dtoken + (p->each ? i * p->width : 0),
-              p->dy + row * p->width + begin, n, true);
+      add_row(dtoken + i * p->token_step, p->dy + row * p->width + begin, n,
+              true);
   }
 }
 
@@ -127,8 +127,8 @@ void KERNEL(unshuffle_backward)(mae_pool *pool, int64_t batch, int64_t kept,
                                 bool each, bool add_dtoken) {
   tokens p = {.batch = batch, .in = 1 + kept, .out = 1 + patches,
               .width = width, .index = restore, .dy = dy, .dx = dx,
-              .add_dx = add_dx, .dtoken = dtoken, .each = each,
-              .add_dtoken = add_dtoken};
+              .add_dx = add_dx, .dtoken = dtoken,
+              .token_step = each ? width : 0, .add_dtoken = add_dtoken};
   if (dx) mae_pool_for(pool, batch, 1, unshuffle_backward_images, &p);
   if (dtoken)
     mae_pool_for(pool, width, 4 * LANES, unshuffle_token_columns, &p);

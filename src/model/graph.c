@@ -115,11 +115,9 @@ static decoder_tokens embed_for_decoder(mae_graph *g, mae_var latent) {
   const mae_var positions = param(g, MAE_PARAM_DECODER_POS_EMBED);
   decoder_tokens t = {.masks = {MAE_NO_VAR}};
   t.seen = mae_graph_linear(g, latent, mae_param_decoder_embed(c));
-  if (encodes_mask_tokens(g)) {
-    mae_tape_add_position(g->tape, t.seen, positions, all, &t.seen);
-    return t;
-  }
-  mae_tape_add_position(g->tape, t.seen, positions, g->keep, &t.seen);
+  mae_tape_add_position(g->tape, t.seen, positions,
+                        encodes_mask_tokens(g) ? all : g->keep, &t.seen);
+  if (encodes_mask_tokens(g)) return t;
   mae_tape_gather_tokens(g->tape, param(g, MAE_PARAM_MASK_TOKEN), g->firsts,
                          &t.masks);
   mae_tape_add_position(g->tape, t.masks, positions, all, &t.masks);

@@ -64,7 +64,8 @@ model = official(1)
 state = {k: v.clone() for k, v in model.state_dict().items()}
 torch.save({"model": state}, path("official.pth"))
 torch.save({"model": encoder(state)}, path("official_encoder.pth"))
-across = {k: v.t().contiguous().t() if v.dim() == 2 else v for k, v in state.items()}
+across = {k: v.t().contiguous().t() if v.dim() == 2 else v
+          for k, v in state.items()}
 torch.save({"model": encoder(across)}, path("across.pth"))
 expect_official("official", model)
 loss, pred, _ = model(images.double(), noise.double())
