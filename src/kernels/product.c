@@ -18,6 +18,7 @@ enum {
   TILE_COLUMNS = TILE_VECTORS * LANES,
   ROWS = 16 * TILE_ROWS, /* of a in scratch, where they are there */
   AHEAD = 32,            /* rows that copies fetch before they need them */
+  CHUNK = 16,            /* terms between which something is fetched */
 };
 
 /* Are a's rows brought together, where its columns are the rows in memory? */
@@ -93,12 +94,46 @@ typedef struct tile_rows {
   int64_t count;
 } tile_rows;
 
+/* Rows that tiles to come will read.  A few lines of them are asked for
+ * between terms: all at once would wait for each other. */
+typedef struct ahead {
+  const float *row;
+  int64_t stride, width, rows; /* rows left */
+  int64_t at_once, at;
+} ahead;
+
+/* What tiles to come will read of a and of b. */
+typedef struct coming {
+  ahead a, b;
+} coming;
+
+INLINE void fetch_ahead(ahead *f) {
+  for (int64_t i = 0; i < f->at_once && f->rows; i++) {
+    __builtin_prefetch(f->row + f->at, 0, 2);
+    f->at += 64 / (int64_t)sizeof *f->row;
+    if (f->at < f->width) continue;
+    f->at = 0;
+    f->row += f->stride;
+    f->rows--;
+  }
+}
+
+INLINE void add_term(vf sum[TILE_ROWS][TILE_VECTORS], const float *const *row,
+                     int64_t p, const float *b, const int vectors) {
+  vf column[TILE_VECTORS];
+  UNROLL for (int j = 0; j < vectors; j++) column[j] = vf_load(b + j * LANES);
+  UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+    const vf x = vf_set(row[i][p]);
+    UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * column[j];
+  }
+}
+
 /* sums [TILE_ROWS, vectors * LANES] = the product of k terms, `step` apart in
  * a's rows.  Meanwhile the rows of c, where the sums go next, are fetched one
  * by one. */
 INLINE void sum_tile(int64_t k, const tile_rows *a, const int step,
                      const float *b, const int vectors, const float *c,
-                     int64_t ldc, float *sums) {
+                     int64_t ldc, coming *next, float *sums) {
   const float *row[TILE_ROWS];
   vf sum[TILE_ROWS][TILE_VECTORS];
   UNROLL for (int i = 0; i < TILE_ROWS; i++) {
@@ -106,33 +141,30 @@ INLINE void sum_tile(int64_t k, const tile_rows *a, const int step,
     UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = (vf){0};
   }
   int64_t p = 0;
-  for (int64_t part = 1; part <= TILE_ROWS; part++, c += ldc) {
-    fetch(c, vectors * LANES);
-    const int64_t end = k * part / TILE_ROWS;
-    UNROLL_BY_4 for (; p < end; p++) {
-      vf column[TILE_VECTORS];
-      UNROLL for (int j = 0; j < vectors; j++) column[j] =
-          vf_load(b + j * LANES);
-      UNROLL for (int i = 0; i < TILE_ROWS; i++) {
-        const vf x = vf_set(row[i][p * step]);
-        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * column[j];
-      }
-      b += vectors * LANES;
-    }
+  for (int64_t chunk = 0; p + CHUNK <= k; chunk++) {
+    if (chunk < TILE_ROWS) fetch(c + chunk * ldc, vectors * LANES);
+    fetch_ahead(&next->a);
+    fetch_ahead(&next->b);
+    UNROLL_BY_4 for (int i = 0; i < CHUNK; i++, p++, b += vectors * LANES)
+        add_term(sum, row, p * step, b, vectors);
   }
+  for (; p < k; p++, b += vectors * LANES)
+    add_term(sum, row, p * step, b, vectors);
   UNROLL for (int i = 0; i < TILE_ROWS; i++)
       UNROLL for (int j = 0; j < vectors; j++)
           vf_store(sums + (i * vectors + j) * LANES, sum[i][j]);
 }
 
 typedef void sum_function(int64_t k, const tile_rows *a, const float *b,
-                          const float *c, int64_t ldc, float *sums);
+                          const float *c, int64_t ldc, coming *next,
+                          float *sums);
 
 /* Indexed by whether a is packed, and by vectors less one. */
-#define SUM(name, step, vectors)                                  \
-  static void name(int64_t k, const tile_rows *a, const float *b, \
-                   const float *c, int64_t ldc, float *sums) {    \
-    sum_tile(k, a, step, b, vectors, c, ldc, sums);               \
+#define SUM(name, step, vectors)                                    \
+  static void name(int64_t k, const tile_rows *a, const float *b,   \
+                   const float *c, int64_t ldc, coming *next,       \
+                   float *sums) {                                   \
+    sum_tile(k, a, step, b, vectors, c, ldc, next, sums);           \
   }
 SUM(sum_1, 1, 1)
 SUM(sum_2, 1, 2)
@@ -169,52 +201,107 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
 
 /* ----------------------------------------------------------- rectangle --- */
 
+INLINE void finish_rows(const product *p, const block *t, int64_t i,
+                        int64_t rows, int64_t j, int64_t columns,
+                        const float *sums, int64_t pitch) {
+  for (int64_t row = 0; row < rows; row++)
+    finish_row(p, t, i + row, j, columns, sums + row * pitch);
+}
+
 /* Rows i and on of c, as many as a tile has. */
 static void multiply_rows(const product *p, const block *t, int64_t i,
-                          const tile_rows *a, const float *b) {
+                          const tile_rows *a, const float *b, coming *next) {
   _Alignas(MAE_VEC_BYTES) float sums[TILE_ROWS * TILE_COLUMNS];
   for (int64_t j = 0; j < t->n;) {
     const int64_t vectors = panel_vectors(t->n - j), width = vectors * LANES;
     const int64_t columns = min_of(width, t->n - j);
     sum_functions[packs_a(p)][vectors - 1](
-        t->k, a, b, p->c + i * p->ldc + t->first + j, p->ldc, sums);
-    for (int64_t row = 0; row < a->count; row++)
-      finish_row(p, t, i + row, t->first + j, columns, sums + row * width);
+        t->k, a, b, p->c + i * p->ldc + t->first + j, p->ldc, next, sums);
+    if (columns == TILE_COLUMNS) /* a number known beforehand: no loop */
+      finish_rows(p, t, i, a->count, t->first + j, TILE_COLUMNS, sums, width);
+    else
+      finish_rows(p, t, i, a->count, t->first + j, columns, sums, width);
     b += width * t->k;
     j += width;
   }
 }
 
-static void multiply_block(const product *p, const block *t, float *scratch) {
+/* Up to `rows` rows of a from i on for block t, or beyond the last the first
+ * ones for the block after it: to be fetched while those before them are at
+ * work. */
+static ahead rows_of_a(const product *p, const block *t, const block *after,
+                       int64_t i, int64_t rows) {
+  const int64_t at_once = (TILE_ROWS * TILE_COLUMNS + t->n - 1) / t->n;
+  if (i >= p->m) {
+    if (!after) return (ahead){0};
+    t = after;
+    i = 0;
+  }
+  const float *a = p->a + i * p->a_row + t->begin * p->a_step;
+  rows = min_of(rows, p->m - i);
+  return packs_a(p) ? (ahead){a, p->a_step, rows, t->k, at_once, 0}
+                    : (ahead){a, p->a_row, t->k, rows, at_once, 0};
+}
+
+/* What block t has of b, to be fetched while a's rows pass by. */
+static ahead block_of_b(const product *p, const block *t) {
+  const int64_t at_once = (TILE_ROWS * TILE_COLUMNS + p->m - 1) / p->m;
+  const float *b = p->b + t->begin * p->b_step + t->first * p->b_col;
+  return p->b_col == 1 ? (ahead){b, p->b_step, t->n, t->k, at_once, 0}
+                       : (ahead){b, p->b_col, t->k, t->n, at_once, 0};
+}
+
+/* `after` is the block that comes next, or NULL. */
+static void multiply_block(const product *p, const block *t,
+                           const block *after, float *scratch) {
   float *packed_a = scratch;
   float *packed_b = scratch + (packs_a(p) ? ROWS * t->k : 0);
   pack_b(packed_b, p, t->k, t->n,
          p->b + t->begin * p->b_step + t->first * p->b_col);
   const float *a = p->a + t->begin * p->a_step;
+  coming next = {0};
+  if (!packs_a(p) && after) next.b = block_of_b(p, after);
   for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
     tile_rows rows;
     if (packs_a(p)) {
-      if (i % ROWS == 0)
+      if (i % ROWS == 0) {
         pack_a(packed_a, a + i * p->a_row, p->a_step, t->k,
                min_of(ROWS, p->m - i));
+        next.a = rows_of_a(p, t, after, i + ROWS, ROWS);
+      }
       const float *tile = packed_a + i % ROWS * t->k;
       rows = rows_at(tile, 1, p->m - i);
     } else {
       rows = rows_at(a + i * p->a_row, p->a_row, p->m - i);
+      next.a = rows_of_a(p, t, after, i + TILE_ROWS, TILE_ROWS);
     }
-    multiply_rows(p, t, i, &rows, packed_b);
+    multiply_rows(p, t, i, &rows, packed_b, &next);
   }
+}
+
+/* The next block of at most that size, terms before columns; false: none. */
+static bool advance(const product *p, const block_shape *size, block *t) {
+  t->begin += t->k;
+  if (t->begin == p->k) {
+    t->begin = 0;
+    t->first += t->n;
+  }
+  t->n = min_of(size->columns, p->n - t->first);
+  t->k = min_of(size->depth, p->k - t->begin);
+  return t->n > 0;
 }
 
 static void multiply(const product *p, float *scratch) {
   const block_shape most = shape_for(packs_a(p));
-  const int64_t width = part_size(p->n, most.columns, LANES);
-  const int64_t depth = part_size(p->k, most.depth, 1);
-  for (int64_t j = 0; j < p->n; j += width)
-    for (int64_t s = 0; s < p->k; s += depth)
-      multiply_block(
-          p, &(block){j, min_of(width, p->n - j), s, min_of(depth, p->k - s)},
-          scratch);
+  const block_shape size = {part_size(p->k, most.depth, 1),
+                            part_size(p->n, most.columns, LANES)};
+  block t = {0, min_of(size.columns, p->n), 0, min_of(size.depth, p->k)};
+  for (bool more = true; more;) {
+    block after = t;
+    more = advance(p, &size, &after);
+    multiply_block(p, &t, more ? &after : NULL, scratch);
+    t = after;
+  }
 }
 
 static void multiply_by_blas(const product *p) {
