@@ -434,6 +434,113 @@ START_TEST(pool_wakes_from_sleep) {
 }
 END_TEST
 
+/* Pieces of which each shares out some of the numbers below n. */
+typedef struct sharer {
+  mae_pool *pool;
+  tally *tally;
+  int64_t pieces;
+} sharer;
+
+typedef struct shared_range {
+  tally *tally;
+  int64_t begin;
+} shared_range;
+
+static void count_shared(void *arg, int64_t i, int32_t worker) {
+  const shared_range *s = arg;
+  count_one(s->tally, s->begin + i, worker);
+}
+
+static void share_range(void *arg, int64_t i, int32_t worker) {
+  const sharer *s = arg;
+  const int64_t n = s->tally->n, begin = n * i / s->pieces;
+  const int64_t end = n * (i + 1) / s->pieces, middle = (begin + end) / 2;
+  /* Twice, since what was shared before must be over by then. */
+  mae_pool_share(s->pool, worker, middle - begin, count_shared,
+                 &(shared_range){s->tally, begin});
+  mae_pool_share(s->pool, worker, end - middle, count_shared,
+                 &(shared_range){s->tally, middle});
+}
+
+START_TEST(pool_shares_each_part_once) {
+  const int32_t threads = thread_counts[_i];
+  mae_pool *pool;
+  ASSERT_OK(mae_pool_create(threads, &pool));
+  for (int n = 0; n < COUNT(job_sizes); n++)
+    for (int64_t pieces = 1; pieces < 20; pieces += 3) {
+      tally *t = new_tally(job_sizes[n], 0, threads);
+      mae_pool_run(pool, pieces, share_range, &(sharer){pool, t, pieces});
+      expect_once(t);
+    }
+  mae_pool_destroy(pool);
+}
+END_TEST
+
+static void *share_often(void *arg) {
+  mae_pool *pool = arg;
+  for (int i = 0; i < 100; i++) {
+    tally *t = new_tally(200, 0, 3);
+    const int64_t pieces = 1 + i % 3;
+    mae_pool_run(pool, pieces, share_range, &(sharer){pool, t, pieces});
+    expect_once(t);
+  }
+  return NULL;
+}
+
+/* A job of one piece does not wait for its turn. */
+START_TEST(pool_shares_for_several_callers) {
+  enum { CALLERS = 4 };
+  mae_pool *pool;
+  ASSERT_OK(mae_pool_create(3, &pool));
+  pthread_t thread[CALLERS];
+  for (int i = 0; i < CALLERS; i++)
+    ck_assert_int_eq(pthread_create(&thread[i], NULL, share_often, pool), 0);
+  for (int i = 0; i < CALLERS; i++) pthread_join(thread[i], NULL);
+  mae_pool_destroy(pool);
+}
+END_TEST
+
+typedef struct meeting {
+  mae_pool *pool;
+  atomic_int come;
+  int expected;
+} meeting;
+
+static void sleep_ms(long ms) {
+  nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
+}
+
+/* Until all have come, or for a minute. */
+static void meet(void *arg, int64_t i, int32_t worker) {
+  (void)i, (void)worker;
+  meeting *m = arg;
+  atomic_fetch_add(&m->come, 1);
+  for (int t = 0; t < 60000 && atomic_load(&m->come) < m->expected; t++)
+    sleep_ms(1);
+}
+
+/* The first piece alone has something to do, when all others sleep. */
+static void share_late(void *arg, int64_t i, int32_t worker) {
+  meeting *m = arg;
+  if (i) return;
+  sleep_ms(20);
+  mae_pool_share(m->pool, worker, m->expected, meet, m);
+}
+
+/* Each part waits for the others, so that each must have another worker. */
+START_TEST(pool_helps_who_shares) {
+  const int32_t threads = thread_counts[_i];
+  meeting m = {.expected = threads};
+  ASSERT_OK(mae_pool_create(threads, &m.pool));
+  for (int time = 0; time < 5; time++) {
+    atomic_store(&m.come, 0);
+    mae_pool_run(m.pool, 2, share_late, &m);
+    ck_assert_int_eq(atomic_load(&m.come), threads);
+  }
+  mae_pool_destroy(m.pool);
+}
+END_TEST
+
 /* ------------------------------------------------------------- tensor --- */
 
 START_TEST(tensor_create) {
@@ -805,6 +912,10 @@ static void add_pool(TCase *tests) {
   tcase_add_test(tests, pool_callers_take_turns);
   tcase_add_test(tests, pool_ends_at_any_time);
   tcase_add_test(tests, pool_wakes_from_sleep);
+  tcase_add_loop_test(tests, pool_shares_each_part_once, 0,
+                      COUNT(thread_counts));
+  tcase_add_test(tests, pool_shares_for_several_callers);
+  tcase_add_loop_test(tests, pool_helps_who_shares, 0, COUNT(thread_counts));
 }
 
 static void add_objects(TCase *tests) {

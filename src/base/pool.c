@@ -17,16 +17,28 @@ enum { SPINS = 4000 };
 
 /* More pieces than threads, so that a thread the system delays holds up
  * little. */
-enum { PIECES_PER_THREAD = 4 };
+enum { PIECES_PER_THREAD = 16 };
+
+/* Parts of a piece that any worker may take. */
+typedef struct share {
+  _Alignas(MAE_ALIGNMENT) atomic_int_fast64_t left; /* to take; below 0: none */
+  atomic_int_fast32_t guests; /* workers that may be at one, but the owner */
+  atomic_bool open;
+  mae_pool_task part;
+  void *arg;
+  int64_t count;
+} share;
 
 struct mae_pool {
   int32_t threads;
-  unsigned forks;        /* mae_fork_count where the helpers are */
-  int32_t started;       /* helpers, that is threads - 1 once created */
+  unsigned forks;       /* mae_fork_count where the helpers are */
+  int32_t started;      /* helpers, that is threads - 1 once created */
   pthread_t *helpers;
-  pthread_mutex_t turn;  /* held by the caller whose job runs */
-  pthread_mutex_t lock;  /* guards sleeping and waking */
-  pthread_cond_t wake, done;
+  share *shares;        /* of each worker */
+  pthread_mutex_t turn; /* held by the caller whose job runs */
+  pthread_mutex_t lock; /* guards sleeping and waking */
+  pthread_cond_t change;
+  atomic_int_fast32_t asleep;
   atomic_uint_fast64_t job; /* number of the latest job */
   atomic_bool stop;
   mae_pool_task task;
@@ -55,19 +67,85 @@ static void take_pieces(mae_pool *pool, int32_t worker) {
     pool->task(pool->arg, i, worker);
 }
 
-/* Wait for a job other than the one seen; returns its number. */
-static uint_fast64_t wait_for_job(mae_pool *pool, uint_fast64_t seen) {
-  for (int i = 0; i < SPINS; i++) {
-    uint_fast64_t job = atomic_load(&pool->job);
-    if (job != seen) return job;
-    relax();
-  }
+/* ------------------------------------------------------------- waiting --- */
+
+/* What some worker may sleep for has come about. */
+static void notify(mae_pool *pool) {
+  if (!atomic_load(&pool->asleep)) return;
   pthread_mutex_lock(&pool->lock);
-  while (atomic_load(&pool->job) == seen)
-    pthread_cond_wait(&pool->wake, &pool->lock);
+  pthread_cond_broadcast(&pool->change);
   pthread_mutex_unlock(&pool->lock);
-  return atomic_load(&pool->job);
 }
+
+/* Reads what part it is only once it has one: then they are those of now. */
+static bool take_parts(share *s, int32_t worker) {
+  int64_t left, taken = 0;
+  for (; (left = atomic_fetch_sub(&s->left, 1)) > 0; taken++)
+    s->part(s->arg, s->count - left, worker);
+  return taken > 0;
+}
+
+/* Take parts of other workers' pieces; false: there were none. */
+static bool help(mae_pool *pool, int32_t worker) {
+  bool helped = false;
+  for (int32_t i = 1; i < pool->threads; i++) {
+    share *s = &pool->shares[(worker + i) % pool->threads];
+    if (atomic_load(&s->left) <= 0) continue;
+    atomic_fetch_add(&s->guests, 1);
+    helped |= take_parts(s, worker);
+    if (atomic_fetch_sub(&s->guests, 1) == 1) notify(pool);
+  }
+  return helped;
+}
+
+static bool is_shared(mae_pool *pool) {
+  for (int32_t i = 0; i < pool->threads; i++)
+    if (atomic_load(&pool->shares[i].left) > 0) return true;
+  return false;
+}
+
+/* What a worker waits for. */
+typedef bool wait_for(mae_pool *pool, int32_t worker, uint_fast64_t seen);
+
+static bool next_job(mae_pool *pool, int32_t worker, uint_fast64_t seen) {
+  (void)worker;
+  return atomic_load(&pool->job) != seen;
+}
+
+static bool helpers_done(mae_pool *pool, int32_t worker, uint_fast64_t seen) {
+  (void)worker, (void)seen;
+  return !atomic_load(&pool->working);
+}
+
+static bool guests_gone(mae_pool *pool, int32_t worker, uint_fast64_t seen) {
+  (void)seen;
+  return !atomic_load(&pool->shares[worker].guests);
+}
+
+/* Who sleeps is counted before the last look, who brings about a change counts
+ * after it: one of them sees the other. */
+static void sleep_until(mae_pool *pool, wait_for *come, int32_t worker,
+                        uint_fast64_t seen, bool helps) {
+  pthread_mutex_lock(&pool->lock);
+  atomic_fetch_add(&pool->asleep, 1);
+  while (!come(pool, worker, seen) && !(helps && is_shared(pool)))
+    pthread_cond_wait(&pool->change, &pool->lock);
+  atomic_fetch_sub(&pool->asleep, 1);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+static void wait_until(mae_pool *pool, wait_for *come, int32_t worker,
+                       uint_fast64_t seen, bool helps) {
+  while (!come(pool, worker, seen)) {
+    for (int i = 0; i < SPINS && !come(pool, worker, seen); i++) {
+      if (helps && help(pool, worker)) i = 0;
+      relax();
+    }
+    sleep_until(pool, come, worker, seen, helps);
+  }
+}
+
+/* ---------------------------------------------------------------- jobs --- */
 
 static void *helper_main(void *arg) {
   helper_start start = *(helper_start *)arg;
@@ -75,34 +153,18 @@ static void *helper_main(void *arg) {
   mae_pool *pool = start.pool;
   uint_fast64_t seen = 0;
   for (;;) {
-    seen = wait_for_job(pool, seen);
+    wait_until(pool, next_job, start.worker, seen, true);
+    seen = atomic_load(&pool->job);
     if (atomic_load(&pool->stop)) return NULL;
     take_pieces(pool, start.worker);
-    if (atomic_fetch_sub(&pool->working, 1) == 1) {
-      pthread_mutex_lock(&pool->lock);
-      pthread_cond_signal(&pool->done);
-      pthread_mutex_unlock(&pool->lock);
-    }
+    if (atomic_fetch_sub(&pool->working, 1) == 1) notify(pool);
   }
 }
 
 /* Publish a job; everything before is visible to helpers that see it. */
 static void announce(mae_pool *pool) {
-  pthread_mutex_lock(&pool->lock);
   atomic_fetch_add(&pool->job, 1);
-  pthread_cond_broadcast(&pool->wake);
-  pthread_mutex_unlock(&pool->lock);
-}
-
-static void wait_for_helpers(mae_pool *pool) {
-  for (int i = 0; i < SPINS; i++) {
-    if (!atomic_load(&pool->working)) return;
-    relax();
-  }
-  pthread_mutex_lock(&pool->lock);
-  while (atomic_load(&pool->working))
-    pthread_cond_wait(&pool->done, &pool->lock);
-  pthread_mutex_unlock(&pool->lock);
+  notify(pool);
 }
 
 /* In a child made by fork the helpers are not there, and the locks may be as
@@ -125,8 +187,27 @@ void mae_pool_run(mae_pool *pool, int64_t count, mae_pool_task task,
   atomic_store(&pool->working, pool->started);
   announce(pool);
   take_pieces(pool, 0);
-  wait_for_helpers(pool);
+  wait_until(pool, helpers_done, 0, 0, true);
   pthread_mutex_unlock(&pool->turn);
+}
+
+void mae_pool_share(mae_pool *pool, int32_t worker, int64_t count,
+                    mae_pool_task part, void *arg) {
+  share *s = &pool->shares[worker];
+  /* A job of one piece takes no turn, so that several may share as worker 0. */
+  if (pool->threads == 1 || count == 1 || is_inherited(pool) ||
+      atomic_exchange(&s->open, true)) {
+    for (int64_t i = 0; i < count; i++) part(arg, i, worker);
+    return;
+  }
+  s->part = part;
+  s->arg = arg;
+  s->count = count;
+  atomic_store(&s->left, count);
+  notify(pool);
+  take_parts(s, worker);
+  wait_until(pool, guests_gone, worker, 0, false);
+  atomic_store(&s->open, false);
 }
 
 typedef struct range_job {
@@ -173,11 +254,11 @@ mae_status mae_pool_create(int32_t threads, mae_pool **out) {
   pool->forks = mae_fork_count();
   pthread_mutex_init(&pool->turn, NULL);
   pthread_mutex_init(&pool->lock, NULL);
-  pthread_cond_init(&pool->wake, NULL);
-  pthread_cond_init(&pool->done, NULL);
+  pthread_cond_init(&pool->change, NULL);
   mae_status status = MAE_OK;
   pool->helpers = mae_calloc((size_t)threads, sizeof *pool->helpers);
-  if (!pool->helpers) status = MAE_ERROR_OUT_OF_MEMORY;
+  pool->shares = mae_calloc((size_t)threads, sizeof *pool->shares);
+  if (!pool->helpers || !pool->shares) status = MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 1; i < threads && status == MAE_OK; i++)
     status = start_helper(pool, i);
   if (status != MAE_OK) {
@@ -193,8 +274,7 @@ static void stop_helpers(mae_pool *pool) {
   announce(pool);
   for (int32_t i = 0; i < pool->started; i++)
     pthread_join(pool->helpers[i], NULL);
-  pthread_cond_destroy(&pool->done);
-  pthread_cond_destroy(&pool->wake);
+  pthread_cond_destroy(&pool->change);
   pthread_mutex_destroy(&pool->lock);
   pthread_mutex_destroy(&pool->turn);
 }
@@ -202,6 +282,7 @@ static void stop_helpers(mae_pool *pool) {
 void mae_pool_destroy(mae_pool *pool) {
   if (!pool) return;
   if (!is_inherited(pool)) stop_helpers(pool);
+  free(pool->shares);
   free(pool->helpers);
   free(pool);
 }

@@ -16,7 +16,8 @@ int32_t mae_cpu_count(void);
 
 /* Run task(arg, i, worker) for each i in [0, count), in any order, and wait.
  * worker, in [0, threads), tells which scratch space is free to use.  Callers
- * from several threads take turns; a task must not call the pool. */
+ * from several threads take turns; of the pool a task may call mae_pool_share
+ * alone. */
 typedef void (*mae_pool_task)(void *arg, int64_t i, int32_t worker);
 void mae_pool_run(mae_pool *pool, int64_t count, mae_pool_task task, void *arg);
 
@@ -26,5 +27,11 @@ typedef void (*mae_pool_range)(void *arg, int64_t begin, int64_t end,
                                int32_t worker);
 void mae_pool_for(mae_pool *pool, int64_t n, int64_t grain,
                   mae_pool_range range, void *arg);
+
+/* From within a task of mae_pool_run, as its worker: run part(arg, i, worker)
+ * for each i in [0, count), in any order, and wait.  Workers that find no more
+ * to do of their own take some of them, each under its own number. */
+void mae_pool_share(mae_pool *pool, int32_t worker, int64_t count,
+                    mae_pool_task part, void *arg);
 
 #endif

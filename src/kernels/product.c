@@ -3,8 +3,10 @@
  * Threads take rectangles of c.  In one, b goes to scratch block by block,
  * small enough for the second level of cache, in panels as wide as the
  * registers hold; a's rows pass by, and each tile of sums stays in registers
- * for DEPTH terms.  What follows the product is done while the tile is in the
- * first level of cache. */
+ * for all terms of the block.  What follows the product is done while the tile is in the
+ * first level of cache.  A thread that is done with its own takes rows from
+ * those of others, since something else may slow one processor and not the
+ * next. */
 #include "kernels/product.h"
 
 #include "kernels/blas.h"
@@ -16,7 +18,7 @@ enum {
   TILE_ROWS = OWN ? 6 : 4,
   TILE_VECTORS = 4,
   TILE_COLUMNS = TILE_VECTORS * LANES,
-  ROWS = 16 * TILE_ROWS, /* of a in scratch, where they are there */
+  ROWS = 8 * TILE_ROWS,  /* of a that a thread takes at once */
   AHEAD = 32,            /* rows that copies fetch before they need them */
   CHUNK = 16,            /* terms between which something is fetched */
 };
@@ -201,6 +203,18 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
 
 /* ----------------------------------------------------------- rectangle --- */
 
+typedef struct grid {
+  const product *whole;
+  mae_pool *pool;                /* NULL: one rectangle, on this thread */
+  int64_t across, height, width; /* rectangles beside each other; each's size */
+  float *scratch;
+  int64_t scratch_size;
+} grid;
+
+static float *scratch_of(const grid *g, int32_t worker) {
+  return g->scratch + worker * g->scratch_size;
+}
+
 INLINE void finish_rows(const product *p, const block *t, int64_t i,
                         int64_t rows, int64_t j, int64_t columns,
                         const float *sums, int64_t pitch) {
@@ -251,32 +265,52 @@ static ahead block_of_b(const product *p, const block *t) {
                        : (ahead){b, p->b_col, t->k, t->n, at_once, 0};
 }
 
-/* `after` is the block that comes next, or NULL. */
-static void multiply_block(const product *p, const block *t,
-                           const block *after, float *scratch) {
-  float *packed_a = scratch;
-  float *packed_b = scratch + (packs_a(p) ? ROWS * t->k : 0);
-  pack_b(packed_b, p, t->k, t->n,
-         p->b + t->begin * p->b_step + t->first * p->b_col);
-  const float *a = p->a + t->begin * p->a_step;
-  coming next = {0};
-  if (!packs_a(p) && after) next.b = block_of_b(p, after);
-  for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
+/* A thread's block, of whose rows others may take some. */
+typedef struct shared_block {
+  const grid *grid;
+  const product *p;
+  const block *t, *after; /* the block that comes next, or NULL */
+  const float *packed_b;
+  int32_t owner;
+  ahead b; /* of the block that comes next */
+} shared_block;
+
+static void multiply_shared(void *arg, int64_t i, int32_t worker) {
+  shared_block *s = arg;
+  const product *p = s->p;
+  const int64_t begin = i * ROWS, end = min_of(begin + ROWS, p->m);
+  const float *a = p->a + s->t->begin * p->a_step;
+  float *packed_a = scratch_of(s->grid, worker);
+  coming next = {.b = worker == s->owner ? s->b : (ahead){0}};
+  if (packs_a(p)) {
+    pack_a(packed_a, a + begin * p->a_row, p->a_step, s->t->k, end - begin);
+    next.a = rows_of_a(p, s->t, s->after, end, ROWS);
+  }
+  for (int64_t row = begin; row < end; row += TILE_ROWS) {
     tile_rows rows;
     if (packs_a(p)) {
-      if (i % ROWS == 0) {
-        pack_a(packed_a, a + i * p->a_row, p->a_step, t->k,
-               min_of(ROWS, p->m - i));
-        next.a = rows_of_a(p, t, after, i + ROWS, ROWS);
-      }
-      const float *tile = packed_a + i % ROWS * t->k;
-      rows = rows_at(tile, 1, p->m - i);
+      rows = rows_at(packed_a + (row - begin) * s->t->k, 1, end - row);
     } else {
-      rows = rows_at(a + i * p->a_row, p->a_row, p->m - i);
-      next.a = rows_of_a(p, t, after, i + TILE_ROWS, TILE_ROWS);
+      rows = rows_at(a + row * p->a_row, p->a_row, end - row);
+      next.a = rows_of_a(p, s->t, s->after, row + TILE_ROWS, TILE_ROWS);
     }
-    multiply_rows(p, t, i, &rows, packed_b, &next);
+    multiply_rows(p, s->t, row, &rows, s->packed_b, &next);
   }
+  if (worker == s->owner) s->b = next.b;
+}
+
+static void multiply_block(const grid *g, const product *p, const block *t,
+                           const block *after, int32_t worker) {
+  float *packed_b = scratch_of(g, worker) + (packs_a(p) ? ROWS * t->k : 0);
+  pack_b(packed_b, p, t->k, t->n,
+         p->b + t->begin * p->b_step + t->first * p->b_col);
+  shared_block s = {g, p, t, after, packed_b, worker, {0}};
+  if (!packs_a(p) && after) s.b = block_of_b(p, after);
+  const int64_t parts = (p->m + ROWS - 1) / ROWS;
+  if (g->pool)
+    mae_pool_share(g->pool, worker, parts, multiply_shared, &s);
+  else
+    for (int64_t i = 0; i < parts; i++) multiply_shared(&s, i, worker);
 }
 
 /* The next block of at most that size, terms before columns; false: none. */
@@ -291,7 +325,7 @@ static bool advance(const product *p, const block_shape *size, block *t) {
   return t->n > 0;
 }
 
-static void multiply(const product *p, float *scratch) {
+static void multiply(const grid *g, const product *p, int32_t worker) {
   const block_shape most = shape_for(packs_a(p));
   const block_shape size = {part_size(p->k, most.depth, 1),
                             part_size(p->n, most.columns, LANES)};
@@ -299,7 +333,7 @@ static void multiply(const product *p, float *scratch) {
   for (bool more = true; more;) {
     block after = t;
     more = advance(p, &size, &after);
-    multiply_block(p, &t, more ? &after : NULL, scratch);
+    multiply_block(g, p, &t, more ? &after : NULL, worker);
     t = after;
   }
 }
@@ -327,13 +361,6 @@ static void multiply_by_blas(const product *p) {
 /* A product worth sharing out has this many multiply-adds per thread. */
 enum { WORTHWHILE = 1 << 16 };
 
-typedef struct grid {
-  const product *whole;
-  int64_t across, height, width; /* rectangles beside each other; each's size */
-  float *scratch;
-  int64_t scratch_size;
-} grid;
-
 static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   const grid *g = arg;
   product p = *g->whole;
@@ -348,9 +375,9 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
   if (p.bf16)
-    KERNEL(product_bf16)(&p, g->scratch + worker * g->scratch_size);
+    KERNEL(product_bf16)(&p, scratch_of(g, worker));
   else if (OWN)
-    multiply(&p, g->scratch + worker * g->scratch_size);
+    multiply(g, &p, worker);
   else
     multiply_by_blas(&p);
 }
@@ -367,14 +394,12 @@ static void cut_for_packing(grid *g, int64_t parts) {
   g->width = part_size(n, (n + best - 1) / best, LANES);
 }
 
-/* Where a's rows are read in place, narrow rectangles cost nothing; and with
- * more of them than threads none waits long for one that something slows. */
+/* Where a's rows are read in place, narrow rectangles cost nothing. */
 static void cut_columns(grid *g, int64_t parts) {
-  const int64_t m = g->whole->m, n = g->whole->n, pieces = 2 * parts;
-  const int64_t most = min_of(n / pieces, shape_for(false).columns);
-  g->width = part_size(n, max_of(most, TILE_COLUMNS), TILE_COLUMNS);
+  const int64_t m = g->whole->m, n = g->whole->n;
+  g->width = part_size(n, max_of(n / parts, TILE_COLUMNS), TILE_COLUMNS);
   const int64_t across = (n + g->width - 1) / g->width;
-  const int64_t down = (pieces + across - 1) / across;
+  const int64_t down = (parts + across - 1) / across;
   g->height = part_size(m, (m + down - 1) / down, TILE_ROWS);
 }
 
@@ -390,5 +415,6 @@ void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
     cut_for_packing(&g, parts);
   g.across = (p->n + g.width - 1) / g.width;
   const int64_t down = (p->m + g.height - 1) / g.height;
+  if (g.across * down > 1) g.pool = pool;
   mae_pool_run(pool, g.across * down, multiply_rectangle, &g);
 }
