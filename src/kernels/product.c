@@ -3,10 +3,9 @@
  * Threads take rectangles of c.  In one, b goes to scratch block by block,
  * small enough for the second level of cache, in panels as wide as the
  * registers hold; a's rows pass by, and each tile of sums stays in registers
- * for all terms of the block.  What follows the product is done while the tile is in the
- * first level of cache.  A thread that is done with its own takes rows from
- * those of others, since something else may slow one processor and not the
- * next. */
+ * for the block's terms.  What follows the product is done while the tile is
+ * in the first level of cache.  A thread that is done with its own takes rows
+ * from the others', since something may slow one processor and not the next. */
 #include "kernels/product.h"
 
 #include "kernels/blas.h"
@@ -18,9 +17,9 @@ enum {
   TILE_ROWS = OWN ? 6 : 4,
   TILE_VECTORS = 4,
   TILE_COLUMNS = TILE_VECTORS * LANES,
-  ROWS = 8 * TILE_ROWS,  /* of a that a thread takes at once */
-  AHEAD = 32,            /* rows that copies fetch before they need them */
-  CHUNK = 16,            /* terms between which something is fetched */
+  ROWS = 8 * TILE_ROWS, /* of a that a thread takes at once */
+  AHEAD = 32,           /* rows that copies fetch before they need them */
+  CHUNK = 16,           /* terms between which something is fetched */
 };
 
 /* Are a's rows brought together, where its columns are the rows in memory? */
@@ -203,18 +202,6 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
 
 /* ----------------------------------------------------------- rectangle --- */
 
-typedef struct grid {
-  const product *whole;
-  mae_pool *pool;                /* NULL: one rectangle, on this thread */
-  int64_t across, height, width; /* rectangles beside each other; each's size */
-  float *scratch;
-  int64_t scratch_size;
-} grid;
-
-static float *scratch_of(const grid *g, int32_t worker) {
-  return g->scratch + worker * g->scratch_size;
-}
-
 INLINE void finish_rows(const product *p, const block *t, int64_t i,
                         int64_t rows, int64_t j, int64_t columns,
                         const float *sums, int64_t pitch) {
@@ -306,11 +293,7 @@ static void multiply_block(const grid *g, const product *p, const block *t,
          p->b + t->begin * p->b_step + t->first * p->b_col);
   shared_block s = {g, p, t, after, packed_b, worker, {0}};
   if (!packs_a(p) && after) s.b = block_of_b(p, after);
-  const int64_t parts = (p->m + ROWS - 1) / ROWS;
-  if (g->pool)
-    mae_pool_share(g->pool, worker, parts, multiply_shared, &s);
-  else
-    for (int64_t i = 0; i < parts; i++) multiply_shared(&s, i, worker);
+  share_rows(g, worker, (p->m + ROWS - 1) / ROWS, multiply_shared, &s);
 }
 
 /* The next block of at most that size, terms before columns; false: none. */
@@ -375,7 +358,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
   if (p.bf16)
-    KERNEL(product_bf16)(&p, scratch_of(g, worker));
+    KERNEL(product_bf16)(g, &p, worker);
   else if (OWN)
     multiply(g, &p, worker);
   else

@@ -25,8 +25,17 @@ typedef struct product {
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch);
 int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k);
 
-/* product_bf16.c: on the calling thread. */
-void KERNEL(product_bf16)(const product *p, float *scratch);
+/* The rectangles of c that a product is cut into. */
+typedef struct grid {
+  const product *whole;
+  mae_pool *pool;                /* NULL: one rectangle, on this thread */
+  int64_t across, height, width; /* rectangles beside each other; each's size */
+  float *scratch;
+  int64_t scratch_size; /* of each worker */
+} grid;
+
+/* product_bf16.c: the rectangle p, as this worker. */
+void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
 
 /* ------------------------------------------------- what both sorts share ---
@@ -40,6 +49,19 @@ static inline int64_t part_size(int64_t n, int64_t most, int64_t unit) {
   const int64_t parts = (n + most - 1) / most;
   const int64_t size = (n + parts - 1) / parts;
   return (size + unit - 1) / unit * unit;
+}
+
+static inline float *scratch_of(const grid *g, int32_t worker) {
+  return g->scratch + worker * g->scratch_size;
+}
+
+/* Parts of a rectangle's rows, some of them by other workers. */
+static inline void share_rows(const grid *g, int32_t worker, int64_t parts,
+                              mae_pool_task part, void *arg) {
+  if (g->pool)
+    mae_pool_share(g->pool, worker, parts, part, arg);
+  else
+    for (int64_t i = 0; i < parts; i++) part(arg, i, worker);
 }
 
 /* Columns first ... first + n - 1 of c, terms begin ... begin + k - 1. */

@@ -208,39 +208,60 @@ static USES_AMX void end_amx(void) { _tile_release(); }
 
 /* --------------------------------------------------------------- blocks --- */
 
-static void multiply_block(const product *p, const block *t,
-                           sum_function *sum_tiles, float *scratch) {
+/* A thread's block, of whose rows others may take some. */
+typedef struct shared_block {
+  const grid *grid;
+  const product *p;
+  const block *t;
+  const bf16 *packed_b;
+} shared_block;
+
+static int64_t panel_size(const block *t) {
+  return whole(t->k, TERMS) * BOTH;
+}
+
+static void multiply_shared(void *arg, int64_t part, int32_t worker) {
+  const shared_block *s = arg;
+  const product *p = s->p;
+  const block *t = s->t;
   _Alignas(64) float sums[BOTH * BOTH];
-  const int64_t steps = (t->k + TERMS - 1) / TERMS, panel = 2 * steps * TILE;
-  bf16 *packed_a = (bf16 *)scratch, *packed_b = packed_a + panel;
+  bf16 *packed_a = (bf16 *)scratch_of(s->grid, worker);
   const float *a = p->a + t->begin * p->a_step;
+  const int64_t i = part * BOTH, steps = whole(t->k, TERMS) / TERMS;
+  const bool amx = p->bf16 == MAE_BF16_AMX;
+  pack_pair(packed_a, a + i * p->a_row, p->a_row, p->a_step, p->m - i, t->k,
+            false);
+  if (amx) begin_amx();
+  for (int64_t j = 0; j < t->n; j += BOTH) {
+    const bf16 *b = s->packed_b + j / BOTH * panel_size(t);
+    (amx ? sum_by_amx : sum_by_avx512)(steps, packed_a, b, sums);
+    for (int64_t row = 0; row < min_of(BOTH, p->m - i); row++)
+      finish_row(p, t, i + row, t->first + j, min_of(BOTH, t->n - j),
+                 sums + row * BOTH);
+  }
+  if (amx) end_amx();
+}
+
+static void multiply_block(const grid *g, const product *p, const block *t,
+                           int32_t worker) {
+  const int64_t panel = panel_size(t);
+  bf16 *packed_b = (bf16 *)scratch_of(g, worker) + panel;
   const float *b = p->b + t->begin * p->b_step + t->first * p->b_col;
   for (int64_t j = 0; j < t->n; j += BOTH)
     pack_pair(packed_b + j / BOTH * panel, b + j * p->b_col, p->b_col,
               p->b_step, t->n - j, t->k, true);
-  for (int64_t i = 0; i < p->m; i += BOTH) {
-    pack_pair(packed_a, a + i * p->a_row, p->a_row, p->a_step, p->m - i, t->k,
-              false);
-    for (int64_t j = 0; j < t->n; j += BOTH) {
-      sum_tiles(steps, packed_a, packed_b + j / BOTH * panel, sums);
-      for (int64_t row = 0; row < min_of(BOTH, p->m - i); row++)
-        finish_row(p, t, i + row, t->first + j, min_of(BOTH, t->n - j),
-                   sums + row * BOTH);
-    }
-  }
+  share_rows(g, worker, (p->m + BOTH - 1) / BOTH, multiply_shared,
+             &(shared_block){g, p, t, packed_b});
 }
 
-void KERNEL(product_bf16)(const product *p, float *scratch) {
-  const bool amx = p->bf16 == MAE_BF16_AMX;
+void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   const int64_t width = part_size(p->n, COLUMNS, BOTH);
   const int64_t depth = part_size(p->k, DEPTH, TERMS);
-  if (amx) begin_amx();
   for (int64_t j = 0; j < p->n; j += width)
-    for (int64_t s = 0; s < p->k; s += depth)
-      multiply_block(
-          p, &(block){j, min_of(width, p->n - j), s, min_of(depth, p->k - s)},
-          amx ? sum_by_amx : sum_by_avx512, scratch);
-  if (amx) end_amx();
+    for (int64_t s = 0; s < p->k; s += depth) {
+      const block t = {j, min_of(width, p->n - j), s, min_of(depth, p->k - s)};
+      multiply_block(g, p, &t, worker);
+    }
 }
 
 #else
@@ -248,8 +269,8 @@ void KERNEL(product_bf16)(const product *p, float *scratch) {
 mae_bf16 KERNEL(best_bf16)(void) { return MAE_BF16_NONE; }
 
 /* Never called. */
-void KERNEL(product_bf16)(const product *p, float *scratch) {
-  (void)p, (void)scratch;
+void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
+  (void)g, (void)p, (void)worker;
 }
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
   (void)n, (void)k;
