@@ -236,10 +236,9 @@ class Bench:
     def features_commands(self, batch, steps):
         options = ["--batch", batch, "--steps", steps]
         model = ["--model", self.weights()]
-        many = ["--throughput"] if batch > 1 else []
         for precision in PRECISIONS:
             how = options + ["--precision", precision]
-            yield ("libmae", precision, None, [self.program("features")] + model + how + many)
+            yield ("libmae", precision, None, [self.program("features")] + model + how)
             for name, module, more in self.inference:
                 script = [sys.executable, os.path.join(FOLDER, f"peer_{module}.py")]
                 if module == "torch":
