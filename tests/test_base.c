@@ -406,6 +406,10 @@ START_TEST(pool_callers_take_turns) {
 }
 END_TEST
 
+static void sleep_ms(long ms) {
+  nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
+}
+
 /* Helpers asleep, awake and not yet started when it ends. */
 START_TEST(pool_ends_at_any_time) {
   for (int i = 0; i < 50; i++) {
@@ -414,7 +418,7 @@ START_TEST(pool_ends_at_any_time) {
     tally *t = new_tally(100, 0, 4);
     if (i % 2) mae_pool_run(pool, 100, count_one, t);
     if (i % 2 == 0) t->n = 0;
-    if (i % 10 == 9) nanosleep(&(struct timespec){0, 2000000}, NULL);
+    if (i % 10 == 9) sleep_ms(2);
     mae_pool_destroy(pool);
     expect_once(t);
   }
@@ -425,7 +429,7 @@ START_TEST(pool_wakes_from_sleep) {
   mae_pool *pool;
   ASSERT_OK(mae_pool_create(3, &pool));
   for (int i = 0; i < 20; i++) {
-    nanosleep(&(struct timespec){0, 2000000}, NULL);
+    sleep_ms(2);
     tally *t = new_tally(64, 1, 3);
     mae_pool_for(pool, 64, 1, count_range, t);
     expect_once(t);
@@ -505,10 +509,6 @@ typedef struct meeting {
   atomic_int come;
   int expected;
 } meeting;
-
-static void sleep_ms(long ms) {
-  nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
-}
 
 /* Until all have come, or for a minute. */
 static void meet(void *arg, int64_t i, int32_t worker) {

@@ -296,7 +296,8 @@ static void multiply_block(const grid *g, const product *p, const block *t,
   share_rows(g, worker, (p->m + ROWS - 1) / ROWS, multiply_shared, &s);
 }
 
-/* The next block of at most that size, terms before columns; false: none. */
+/* The next block of at most that size, terms before columns, the first after
+ * {0}; false: none. */
 static bool advance(const product *p, const block_shape *size, block *t) {
   t->begin += t->k;
   if (t->begin == p->k) {
@@ -312,8 +313,8 @@ static void multiply(const grid *g, const product *p, int32_t worker) {
   const block_shape most = shape_for(packs_a(p));
   const block_shape size = {part_size(p->k, most.depth, 1),
                             part_size(p->n, most.columns, LANES)};
-  block t = {0, min_of(size.columns, p->n), 0, min_of(size.depth, p->k)};
-  for (bool more = true; more;) {
+  block t = {0};
+  for (bool more = advance(p, &size, &t); more;) {
     block after = t;
     more = advance(p, &size, &after);
     multiply_block(g, p, &t, more ? &after : NULL, worker);
@@ -392,7 +393,7 @@ void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
             .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
-  if (OWN && !p->bf16 && !packs_a(p) && parts > 1)
+  if (OWN && !p->bf16 && !packs_a(p))
     cut_columns(&g, parts);
   else
     cut_for_packing(&g, parts);
