@@ -366,16 +366,18 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
     multiply_by_blas(&p);
 }
 
-/* Rows of a and columns of b are packed once for each rectangle they meet. */
-static void cut_for_packing(grid *g, int64_t parts) {
+/* Rows of a and columns of b are packed once for each rectangle they meet, so
+ * many of them together. */
+static void cut_for_packing(grid *g, int64_t parts, int64_t rows,
+                            int64_t columns) {
   const int64_t m = g->whole->m, n = g->whole->n;
   int64_t best = 1; /* rectangles beside each other */
   for (int64_t across = 2; across <= parts; across++)
     if (parts % across == 0 &&
         m * across / parts + n / across < m * best / parts + n / best)
       best = across;
-  g->height = part_size(m, (m * best + parts - 1) / parts, TILE_ROWS);
-  g->width = part_size(n, (n + best - 1) / best, LANES);
+  g->height = part_size(m, (m * best + parts - 1) / parts, rows);
+  g->width = part_size(n, (n + best - 1) / best, columns);
 }
 
 /* Where a's rows are read in place, narrow rectangles cost nothing. */
@@ -393,10 +395,12 @@ void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
             .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
-  if (OWN && !p->bf16 && !packs_a(p))
+  if (p->bf16)
+    cut_for_packing(&g, parts, BF16_TOGETHER, BF16_TOGETHER);
+  else if (OWN && !packs_a(p))
     cut_columns(&g, parts);
   else
-    cut_for_packing(&g, parts);
+    cut_for_packing(&g, parts, TILE_ROWS, LANES);
   g.across = (p->n + g.width - 1) / g.width;
   const int64_t down = (p->m + g.height - 1) / g.height;
   if (g.across * down > 1) g.pool = pool;

@@ -34,7 +34,9 @@ typedef struct grid {
   int64_t scratch_size; /* of each worker */
 } grid;
 
-/* product_bf16.c: the rectangle p, as this worker. */
+/* product_bf16.c: rows of a and columns of b that go together. */
+enum { BF16_TOGETHER = 32 };
+/* The rectangle p, as this worker. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
 

@@ -18,12 +18,13 @@
 #define USES_BF16 __attribute__((target("avx512bf16")))
 
 enum {
-  SIDE = 16,           /* rows or columns of a tile */
-  TERMS = 32,          /* of a tile */
-  TILE = SIDE * TERMS, /* elements */
-  BOTH = 2 * SIDE,     /* two tiles across and two down at a time */
-  DEPTH = 1024,        /* terms at a time */
-  COLUMNS = 512,       /* of b in scratch */
+  SIDE = 16,            /* rows or columns of a tile */
+  TERMS = 32,           /* of a tile */
+  TILE = SIDE * TERMS,  /* elements */
+  BOTH = BF16_TOGETHER, /* two tiles across and two down at a time */
+  DEPTH = 512,          /* terms at a time: a panel fits the first cache */
+  COLUMNS = 1024,       /* of b in scratch: they fit the second */
+  ROWS = 4 * BOTH,      /* of a in scratch, where its terms lie apart */
 };
 
 typedef uint16_t bf16;
@@ -34,10 +35,12 @@ static int64_t whole(int64_t n, int64_t unit) {
 
 mae_bf16 KERNEL(best_bf16)(void) { return mae_cpu_bf16(); }
 
+static int64_t packed_size(int64_t rows, int64_t k) {
+  return whole(rows, BOTH) * whole(k, TERMS);
+}
+
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
-  const int64_t elements =
-      (whole(min_of(n, COLUMNS), BOTH) + BOTH) * whole(min_of(k, DEPTH), TERMS);
-  return elements / 2;
+  return packed_size(min_of(n, COLUMNS) + ROWS, min_of(k, DEPTH)) / 2;
 }
 
 /* ------------------------------------------------------------- packing --- */
@@ -101,24 +104,42 @@ PACK_WHOLE(pack_a_across, false, false)
 PACK_WHOLE(pack_b_along, true, true)
 PACK_WHOLE(pack_b_across, false, true)
 
-/* Two tiles of rows (of a, or columns of b), k terms: the first and the second
- * turn by turn. */
-static void pack_pair(bf16 *to, const float *x, int64_t row, int64_t step,
-                      int64_t rows, int64_t k, bool is_b) {
-  const bool terms_adjoin = step == 1;
-  const int64_t stride = terms_adjoin ? row : step;
-  for (int64_t p = 0; p < k; p += TERMS)
-    for (int64_t i = 0; i < BOTH; i += SIDE, to += TILE) {
-      const int64_t here = min_of(SIDE, rows - i), terms = min_of(TERMS, k - p);
-      const float *from = x + (here > 0 ? i * row : 0) + p * step;
-      if (here < SIDE || terms < TERMS)
-        pack_any_tile(to, from, terms_adjoin, stride, here > 0 ? here : 0,
-                      terms, is_b);
-      else if (is_b)
-        (terms_adjoin ? pack_b_along : pack_b_across)(to, from, stride);
-      else
-        (terms_adjoin ? pack_a_along : pack_a_across)(to, from, stride);
-    }
+/* A factor's element (row, term), b's columns being its rows, is
+ * x[row * row_step + term * term_step]; one of the steps is 1. */
+typedef struct factor {
+  const float *x;
+  int64_t row_step, term_step, rows, terms;
+  bool is_b;
+} factor;
+
+static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
+  const bool terms_adjoin = f->term_step == 1;
+  const int64_t stride = terms_adjoin ? f->row_step : f->term_step;
+  const int64_t rows = min_of(SIDE, f->rows - row);
+  const int64_t terms = min_of(TERMS, f->terms - term);
+  const float *x = f->x + row * f->row_step + term * f->term_step;
+  if (rows <= 0)
+    memset(to, 0, TILE * sizeof *to);
+  else if (rows < SIDE || terms < TERMS)
+    pack_any_tile(to, x, terms_adjoin, stride, rows, terms, f->is_b);
+  else if (f->is_b)
+    (terms_adjoin ? pack_b_along : pack_b_across)(to, x, stride);
+  else
+    (terms_adjoin ? pack_a_along : pack_a_across)(to, x, stride);
+}
+
+/* Panels of two tiles of rows and all terms: the first tile and the second
+ * turn by turn.  Memory is read in its order as far as tiles allow. */
+static void pack(bf16 *to, const factor *f) {
+  const int64_t panel = BOTH * whole(f->terms, TERMS);
+  const int64_t rows = whole(f->rows, BOTH);
+  const int64_t together = f->term_step == 1 ? BOTH : rows;
+  for (int64_t first = 0; first < rows; first += together)
+    for (int64_t term = 0; term < f->terms; term += TERMS)
+      for (int64_t row = first; row < first + together; row += SIDE)
+        pack_tile_at(
+            to + row / BOTH * panel + term * BOTH + row / SIDE % 2 * TILE, f,
+            row, term);
 }
 
 /* ---------------------------------------------------------------- sums --- */
@@ -128,52 +149,84 @@ INLINE void will_be_read(const void *x) {
   __asm__ volatile("" : : "r"(x) : "memory");
 }
 
-/* sums [BOTH, BOTH] of two tiles of rows and two of columns, over `steps`
- * tiles of terms. */
-typedef void sum_function(int64_t steps, const bf16 *a, const bf16 *b,
-                          float *sums);
+/* c [BOTH, BOTH] = what it begins with, NULL: 0, + a panel of a times one of b,
+ * over `steps` tiles of terms.  half: the first SIDE rows alone. */
+typedef struct sums {
+  int64_t steps;
+  const bf16 *a, *b;
+  const float *begin;
+  int64_t pitch; /* from row to row of that; 0: all rows are one */
+  float *c;
+  int64_t ldc;
+  bool half;
+} sums;
 
-static USES_AMX void sum_by_amx(int64_t steps, const bf16 *a, const bf16 *b,
-                                float *sums) {
-  enum { ROW = TERMS * sizeof(bf16), SUMS_ROW = BOTH * sizeof(float) };
-  will_be_read(a);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int64_t s = 0; s < steps; s++, a += 2 * TILE, b += 2 * TILE) {
-    _tile_loadd(4, a, ROW);
-    _tile_loadd(6, b, ROW);
-    _tile_loadd(5, a + TILE, ROW);
-    _tile_loadd(7, b + TILE, ROW);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
+typedef void sum_function(const sums *s);
+
+/* b's tiles pass by the first level of cache, where a's stay. */
+INLINE USES_AMX void sum_tiles(const sums *s, bool half) {
+  enum { ROW = TERMS * sizeof(bf16) };
+  const bf16 *a = s->a, *b = s->b;
+  if (s->begin) {
+    const int64_t row = s->pitch * (int64_t)sizeof *s->begin;
+    _tile_loadd(0, s->begin, row);
+    _tile_loadd(1, s->begin + SIDE, row);
+    if (!half) _tile_loadd(2, s->begin + SIDE * s->pitch, row);
+    if (!half) _tile_loadd(3, s->begin + SIDE * s->pitch + SIDE, row);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
   }
-  _tile_stored(0, sums, SUMS_ROW);
-  _tile_stored(1, sums + SIDE, SUMS_ROW);
-  _tile_stored(2, sums + SIDE * BOTH, SUMS_ROW);
-  _tile_stored(3, sums + SIDE * BOTH + SIDE, SUMS_ROW);
+  for (int64_t i = 0; i < s->steps; i++, a += 2 * TILE, b += 2 * TILE) {
+    _tile_loadd(4, a, ROW);
+    _tile_stream_loadd(6, b, ROW);
+    if (!half) _tile_loadd(5, a + TILE, ROW);
+    _tile_stream_loadd(7, b + TILE, ROW);
+    _tile_dpbf16ps(0, 4, 6);
+    if (!half) _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if (!half) _tile_dpbf16ps(3, 5, 7);
+  }
+  const int64_t row = s->ldc * (int64_t)sizeof *s->c;
+  _tile_stored(0, s->c, row);
+  _tile_stored(1, s->c + SIDE, row);
+  if (!half) _tile_stored(2, s->c + SIDE * s->ldc, row);
+  if (!half) _tile_stored(3, s->c + SIDE * s->ldc + SIDE, row);
+}
+
+static USES_AMX void sum_by_amx(const sums *s) {
+  will_be_read(s);
+  if (s->half)
+    sum_tiles(s, true);
+  else
+    sum_tiles(s, false);
 }
 
 /* Eight rows at a time, as registers hold. */
-static USES_BF16 void sum_by_avx512(int64_t steps, const bf16 *a, const bf16 *b,
-                                    float *sums) {
-  enum { ROWS = 8 };
-  for (int64_t first = 0; first < BOTH; first += ROWS) {
-    __m512 sum[ROWS][2];
-    UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = (__m512){0};
-    for (int64_t s = 0; s < steps; s++) {
+static USES_BF16 void sum_by_avx512(const sums *s) {
+  enum { ROWS_AT_ONCE = 8 };
+  for (int64_t first = 0; first < (s->half ? SIDE : BOTH);
+       first += ROWS_AT_ONCE) {
+    __m512 sum[ROWS_AT_ONCE][2];
+    UNROLL for (int i = 0; i < ROWS_AT_ONCE; i++) {
+      sum[i][0] = sum[i][1] = (__m512){0};
+      if (!s->begin) continue;
+      const float *begin = s->begin + (first + i) * s->pitch;
+      sum[i][0] = (__m512)vf_load(begin);
+      sum[i][1] = (__m512)vf_load(begin + SIDE);
+    }
+    for (int64_t p = 0; p < s->steps; p++) {
       const bf16 *rows =
-          a + (2 * s + first / SIDE) * TILE + first % SIDE * TERMS;
-      const bf16 *columns = b + 2 * s * TILE;
+          s->a + (2 * p + first / SIDE) * TILE + first % SIDE * TERMS;
+      const bf16 *columns = s->b + 2 * p * TILE;
       for (int64_t q = 0; q < TERMS / 2; q++) {
         const __m512bh one =
             (__m512bh)vf_load((const float *)columns + q * SIDE);
         const __m512bh two =
             (__m512bh)vf_load((const float *)(columns + TILE) + q * SIDE);
-        UNROLL for (int i = 0; i < ROWS; i++) {
+        UNROLL for (int i = 0; i < ROWS_AT_ONCE; i++) {
           int32_t pair;
           memcpy(&pair, rows + i * TERMS + 2 * q, sizeof pair);
           const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
@@ -182,9 +235,10 @@ static USES_BF16 void sum_by_avx512(int64_t steps, const bf16 *a, const bf16 *b,
         }
       }
     }
-    UNROLL for (int i = 0; i < ROWS; i++) {
-      vf_store(sums + (first + i) * BOTH, (vf)sum[i][0]);
-      vf_store(sums + (first + i) * BOTH + SIDE, (vf)sum[i][1]);
+    UNROLL for (int i = 0; i < ROWS_AT_ONCE; i++) {
+      float *c = s->c + (first + i) * s->ldc;
+      vf_store(c, (vf)sum[i][0]);
+      vf_store(c + SIDE, (vf)sum[i][1]);
     }
   }
 }
@@ -206,7 +260,7 @@ static USES_AMX void begin_amx(void) {
 
 static USES_AMX void end_amx(void) { _tile_release(); }
 
-/* --------------------------------------------------------------- blocks --- */
+/* -------------------------------------------------------------- blocks --- */
 
 /* A thread's block, of whose rows others may take some. */
 typedef struct shared_block {
@@ -216,41 +270,96 @@ typedef struct shared_block {
   const bf16 *packed_b;
 } shared_block;
 
-static int64_t panel_size(const block *t) {
-  return whole(t->k, TERMS) * BOTH;
+/* Rows of a that are packed together. */
+static int64_t rows_at_once(const product *p) {
+  return p->a_step == 1 ? BOTH : ROWS;
+}
+
+INLINE void finish_rows(const product *p, const block *t, int64_t i,
+                        int64_t rows, int64_t j, int64_t columns,
+                        const float *apart) {
+  for (int64_t row = 0; row < rows; row++)
+    finish_row(p, t, i + row, j, columns, apart + row * BOTH);
+}
+
+/* The sums of rows i on and columns j on, where whole tiles would reach beyond
+ * c or begin with more than one thing: first apart, then to c. */
+static void sum_apart(const product *p, const block *t, sums *s, int64_t i,
+                      int64_t rows, int64_t j, int64_t columns,
+                      sum_function *sum) {
+  _Alignas(64) float apart[BOTH * BOTH];
+  s->begin = NULL;
+  s->c = apart;
+  s->ldc = BOTH;
+  s->half = rows <= SIDE;
+  sum(s);
+  if (columns == BOTH) /* a number known beforehand: no loop */
+    finish_rows(p, t, i, rows, j, BOTH, apart);
+  else
+    finish_rows(p, t, i, rows, j, columns, apart);
+}
+
+/* Else straight to c. */
+static void sum_in_place(const product *p, const block *t, sums *s, int64_t i,
+                         int64_t j, sum_function *sum) {
+  s->c = p->c + i * p->ldc + j;
+  s->ldc = p->ldc;
+  s->half = false;
+  s->begin = NULL;
+  if (p->add || t->begin) {
+    s->begin = s->c;
+    s->pitch = p->ldc;
+  } else if (p->bias) {
+    s->begin = p->bias + j;
+    s->pitch = 0;
+  }
+  for (int64_t row = 0; row < BOTH; row++) fetch(s->c + row * p->ldc, BOTH);
+  sum(s);
+  if (p->y && t->begin + t->k == p->k)
+    for (int64_t row = 0; row < BOTH; row++)
+      gelu_row(p->y + (i + row) * p->ldc + j, s->c + row * p->ldc, BOTH);
+}
+
+/* Rows i on of c, as many as a panel of a has. */
+static void multiply_panel(const product *p, const block *t, const bf16 *a,
+                           const bf16 *b, int64_t i) {
+  const int64_t panel = packed_size(BOTH, t->k);
+  const int64_t rows = min_of(BOTH, p->m - i);
+  const bool several = p->residual || (p->add && p->bias);
+  sum_function *sum = p->bf16 == MAE_BF16_AMX ? sum_by_amx : sum_by_avx512;
+  for (int64_t j = 0; j < t->n; j += BOTH, b += panel) {
+    const int64_t columns = min_of(BOTH, t->n - j);
+    sums s = {.steps = panel / (2 * TILE), .a = a, .b = b};
+    if (several || rows < BOTH || columns < BOTH)
+      sum_apart(p, t, &s, i, rows, t->first + j, columns, sum);
+    else
+      sum_in_place(p, t, &s, i, t->first + j, sum);
+  }
 }
 
 static void multiply_shared(void *arg, int64_t part, int32_t worker) {
   const shared_block *s = arg;
   const product *p = s->p;
   const block *t = s->t;
-  _Alignas(64) float sums[BOTH * BOTH];
+  const int64_t first = part * rows_at_once(p);
+  const int64_t rows = min_of(rows_at_once(p), p->m - first);
   bf16 *packed_a = (bf16 *)scratch_of(s->grid, worker);
-  const float *a = p->a + t->begin * p->a_step;
-  const int64_t i = part * BOTH, steps = whole(t->k, TERMS) / TERMS;
-  const bool amx = p->bf16 == MAE_BF16_AMX;
-  pack_pair(packed_a, a + i * p->a_row, p->a_row, p->a_step, p->m - i, t->k,
-            false);
-  if (amx) begin_amx();
-  for (int64_t j = 0; j < t->n; j += BOTH) {
-    const bf16 *b = s->packed_b + j / BOTH * panel_size(t);
-    (amx ? sum_by_amx : sum_by_avx512)(steps, packed_a, b, sums);
-    for (int64_t row = 0; row < min_of(BOTH, p->m - i); row++)
-      finish_row(p, t, i + row, t->first + j, min_of(BOTH, t->n - j),
-                 sums + row * BOTH);
-  }
-  if (amx) end_amx();
+  pack(packed_a, &(factor){p->a + first * p->a_row + t->begin * p->a_step,
+                           p->a_row, p->a_step, rows, t->k, false});
+  if (p->bf16 == MAE_BF16_AMX) begin_amx();
+  for (int64_t i = 0; i < rows; i += BOTH)
+    multiply_panel(p, t, packed_a + packed_size(i, t->k), s->packed_b,
+                   first + i);
+  if (p->bf16 == MAE_BF16_AMX) end_amx();
 }
 
 static void multiply_block(const grid *g, const product *p, const block *t,
                            int32_t worker) {
-  const int64_t panel = panel_size(t);
-  bf16 *packed_b = (bf16 *)scratch_of(g, worker) + panel;
-  const float *b = p->b + t->begin * p->b_step + t->first * p->b_col;
-  for (int64_t j = 0; j < t->n; j += BOTH)
-    pack_pair(packed_b + j / BOTH * panel, b + j * p->b_col, p->b_col,
-              p->b_step, t->n - j, t->k, true);
-  share_rows(g, worker, (p->m + BOTH - 1) / BOTH, multiply_shared,
+  bf16 *packed_b = (bf16 *)scratch_of(g, worker) + packed_size(ROWS, t->k);
+  pack(packed_b, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
+                           p->b_col, p->b_step, t->n, t->k, true});
+  const int64_t at_once = rows_at_once(p);
+  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared,
              &(shared_block){g, p, t, packed_b});
 }
 
