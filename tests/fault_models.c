@@ -272,6 +272,13 @@ static mae_status create_session(fault_world *w) {
   return mae_session_create(w->context, w->model, &o, &w->made.session);
 }
 
+static mae_status create_packed(fault_world *w) {
+  mae_session_options o = session_options();
+  o.precision = MAE_PRECISION_BF16;
+  o.pack_weights = 1;
+  return mae_session_create(w->context, w->model, &o, &w->made.session);
+}
+
 static mae_status features(fault_world *w) {
   return mae_session_features(w->session, w->images, 1, NULL, w->out);
 }
@@ -308,6 +315,8 @@ static mae_status reconstruct(fault_world *w) {
 const fault_case fault_sessions[] = {
     {"mae_session_create", "", MAKES_SESSION, make_parts, create_session, NULL,
      0, NULL},
+    {"mae_session_create", "packed", MAKES_SESSION, make_parts, create_packed,
+     NULL, 0, NULL},
     CALL("mae_session_features", "", make_session, features),
     {"mae_session_features", "lanes", MAKES_NOTHING, make_throughput,
      features_of_two, NULL, FAULT_FILLS_PARTLY, NULL},

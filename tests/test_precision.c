@@ -623,6 +623,56 @@ START_TEST(features_point_the_same_way) {
 }
 END_TEST
 
+/* Two sessions, the second with packed weights, give the same; and the second
+ * does read its copy. */
+static void check_packed(mae_context *context, mae_model *model,
+                         mae_session_options o) {
+  enum { IMAGES = 3, MOST = 3 * 64 * 64 };
+  mae_session *s[2];
+  float *images = small_images(IMAGES, 4), out[2][MOST], again[MOST];
+  for (int k = 0; k < 2; k++) {
+    o.pack_weights = k;
+    ASSERT_OK(mae_session_create(context, model, &o, &s[k]));
+    ASSERT_OK(mae_session_features(s[k], images, IMAGES, NULL, out[k]));
+  }
+  const size_t bytes =
+      (size_t)(IMAGES * mae_session_feature_size(s[0])) * sizeof(float);
+  ck_assert_uint_le(bytes, sizeof again);
+  ck_assert_mem_eq(out[0], out[1], bytes);
+  float *weight = mae_model_find(model, "blocks.0.mlp.fc1.weight")->data;
+  const float was = *weight;
+  *weight += 1;
+  ASSERT_OK(mae_session_features(s[0], images, IMAGES, NULL, again));
+  ck_assert_mem_ne(again, out[0], bytes);
+  ASSERT_OK(mae_session_features(s[1], images, IMAGES, NULL, again));
+  const bool copied = o.precision == BF16 &&
+                      mae_context_precision_is_native(context, BF16);
+  if (copied)
+    ck_assert_mem_eq(again, out[0], bytes);
+  else
+    ck_assert_mem_ne(again, out[0], bytes);
+  *weight = was;
+  for (int k = 0; k < 2; k++) mae_session_destroy(s[k]);
+  free(images);
+}
+
+START_TEST(packed_weights) {
+  mae_context *context = make_context(2, isas[_i]);
+  mae_model *model = small_model(3);
+  mae_session_options o;
+  mae_session_options_init(&o, sizeof o);
+  o.batch_size = 2;
+  for (int way = 0; way < 8; way++) {
+    o.precision = way & 1 ? BF16 : MAE_PRECISION_F32;
+    o.mode = way & 2 ? MAE_MODE_THROUGHPUT : MAE_MODE_LATENCY;
+    o.features = way & 4 ? MAE_FEATURES_TOKENS : MAE_FEATURES_CLASS_TOKEN;
+    check_packed(context, model, o);
+  }
+  mae_model_destroy(model);
+  mae_context_destroy(context);
+}
+END_TEST
+
 /* As deep as ViT-B, through whose blocks roundings add up. */
 START_TEST(features_of_twelve_blocks) {
   enum { IMAGES = 4 };
@@ -743,6 +793,7 @@ Suite *precision_suite(void) {
   tcase_add_loop_test(tc, head, 0, sets);
   tcase_add_loop_test(tc, features_point_the_same_way, 0, 4 * sets);
   tcase_add_test(tc, features_of_twelve_blocks);
+  tcase_add_loop_test(tc, packed_weights, 0, sets);
   tcase_add_loop_test(tc, curve_of_f32, 0, sets);
   tcase_add_loop_test(tc, resumed_in_the_other, 0, 2);
   suite_add_tcase(suite, tc);

@@ -38,6 +38,23 @@ static float *numbers(int64_t n, uint64_t stream) {
   return x;
 }
 
+/* The product once more, with b packed beforehand: the same bits. */
+static void check_packed(mae_pool *pool, product p, const float *was,
+                         float *scratch) {
+  const int64_t size = mae_packed_bf16_avx512(p.n, p.k);
+  float *packed = aligned_alloc(64, (size_t)size * sizeof *packed);
+  float *c = malloc((size_t)(p.m * p.n) * sizeof *c), *first = p.c;
+  ck_assert(packed && c);
+  memcpy(c, was, (size_t)(p.m * p.n) * sizeof *c);
+  mae_pack_bf16_avx512(pool, p.n, p.k, p.b, packed);
+  p.b = NULL;
+  p.packed_b = packed;
+  p.c = c;
+  mae_product_avx512(pool, &p, scratch);
+  ck_assert_mem_eq(c, first, (size_t)(p.m * p.n) * sizeof *c);
+  free(packed), free(c);
+}
+
 /* way: bit by bit, which way a and b lie, and what goes with the product. */
 static void check_product(mae_pool *pool, mae_bf16 bf16, sizes s, int way) {
   const bool a_across = way & 1, b_across = way & 2;
@@ -56,6 +73,7 @@ static void check_product(mae_pool *pool, mae_bf16 bf16, sizes s, int way) {
   float *scratch = aligned_alloc(64, (scratch_bytes + 63) / 64 * 64);
   ck_assert_ptr_nonnull(scratch);
   mae_product_avx512(pool, &p, scratch);
+  if (bf16 && b_across) check_packed(pool, p, was, scratch);
   for (int64_t i = 0; i < s.m; i++)
     for (int64_t j = 0; j < s.n; j++) {
       const int64_t at = i * s.n + j;

@@ -240,6 +240,8 @@ START_TEST(bad_options) {
   refuse(o, "block");
   o = good, o.final_norm = 2;
   refuse(o, "final_norm");
+  o = good, o.pack_weights = 2;
+  refuse(o, "pack_weights is 2");
   const double ratios[] = {-0.1, 1, 1.5, 0.95, NAN};
   for (int i = 0; i < 5; i++) {
     o = good, o.mask_ratio = ratios[i];

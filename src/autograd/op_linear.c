@@ -10,7 +10,7 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
       c->pool, op->precision, op->size[ROWS], op->size[IN], op->size[OUT],
       op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
-      mae_op_in(tape, op, BIAS),
+      tape->nodes[op->in[WEIGHT]].packed, mae_op_in(tape, op, BIAS),
       op->n_in > RESIDUAL ? mae_op_in(tape, op, RESIDUAL) : NULL,
       mae_op_saved(tape, op, 0), mae_op_out(tape, op),
       mae_op_scratch(tape, op));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/measure.h"
+#include "autograd/packed.h"
 #include "autograd/part.h"
 #include "kernels/blas.h"
 #include "kernels/precision.h"
@@ -82,6 +83,11 @@ static mae_status add_node(mae_tape *tape, mae_node node, mae_var *out) {
   return MAE_OK;
 }
 
+static mae_node *node_of(mae_tape *tape, mae_var var) {
+  return tape && var.id >= 0 && var.id < tape->n_nodes ? &tape->nodes[var.id]
+                                                       : NULL;
+}
+
 mae_status mae_tape_input(mae_tape *tape, int32_t ndim, const int64_t *shape,
                           int32_t requires_grad, mae_var *out) {
   MAE_TRY(check_open(tape, out));
@@ -134,6 +140,12 @@ mae_status mae_tape_shape(mae_tape *tape, const mae_tensor *shape,
                    .value = *shape, .requires_grad = requires_grad};
   node.value.data = NULL;
   return add_node(tape, node, out);
+}
+
+void mae_tape_use_packed(mae_tape *tape, mae_var parameter,
+                         const float *packed) {
+  mae_node *node = node_of(tape, parameter);
+  if (node) node->packed = packed;
 }
 
 mae_status mae_tape_index(mae_tape *tape, int64_t batch, int64_t count,
@@ -218,11 +230,6 @@ const mae_tensor *mae_op_shape(const mae_tape *tape, const mae_op *op,
 static void *buffer_data(const mae_tape *tape, int32_t buffer) {
   return buffer == MAE_NO_BUFFER ? NULL
                                  : tape->arena + tape->buffers[buffer].offset;
-}
-
-static mae_node *node_of(mae_tape *tape, mae_var var) {
-  return tape && var.id >= 0 && var.id < tape->n_nodes ? &tape->nodes[var.id]
-                                                       : NULL;
 }
 
 mae_status mae_tape_keep(mae_tape *tape, mae_var var) {

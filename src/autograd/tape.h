@@ -67,6 +67,7 @@ typedef struct mae_node {
   int32_t again_buffer; /* of a value computed again or refreshed, if apart */
   int32_t writer_op, writer_slot;    /* first to write grad in backward */
   int32_t last_writer_op;            /* set by mae_tape_watch; else -1 */
+  const float *packed; /* of a weight, see packed.h; or NULL */
 } mae_node;
 
 /* Told during each backward pass, on the thread that runs it. */

@@ -36,11 +36,18 @@ typedef struct mae_kernels {
    * pre-activation in `pre` [rows, out], or works in place when it is NULL.
    * residual may be NULL; gelu and residual exclude each other.  In bf16 both
    * factors of each product, here and in backward, are rounded to that first;
-   * all else is f32.  scratch: linear_scratch floats. */
+   * all else is f32.  packed: in bf16, what pack_weight made of w, or NULL.
+   * scratch: linear_scratch floats. */
   void (*linear_forward)(mae_pool *pool, mae_precision precision, int64_t rows,
                          int64_t in, int64_t out, bool gelu, const float *x,
-                         const float *w, const float *b, const float *residual,
-                         float *pre, float *y, float *scratch);
+                         const float *w, const float *packed, const float *b,
+                         const float *residual, float *pre, float *y,
+                         float *scratch);
+  /* A weight as products in bf16 want it, half as large, and the floats that
+   * takes; 0: they do not. */
+  void (*pack_weight)(mae_pool *pool, int64_t in, int64_t out, const float *w,
+                      float *packed);
+  int64_t (*packed_weight)(int64_t in, int64_t out);
   /* With gelu, dy is overwritten by the gradient of the pre-activation.  dx may
    * be x, where it is not added to. */
   void (*linear_backward)(mae_pool *pool, mae_precision precision, int64_t rows,
@@ -204,6 +211,7 @@ typedef struct mae_kernels {
 
 #define MAE_KERNEL_LIST(X)                                      \
   X(linear_forward) X(linear_backward) X(linear_scratch)        \
+  X(pack_weight) X(packed_weight)                               \
   X(gelu_forward) X(best_bf16) X(layer_norm_forward)            \
   X(layer_norm_backward) X(attention_forward)                   \
   X(attention_weights) X(attention_backward)                    \

@@ -48,9 +48,19 @@ static const float *rounded(mae_pool *pool, const float *x, int64_t n,
   return y;
 }
 
+int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
+  return KERNEL(best_bf16)() ? KERNEL(packed_bf16)(out, in) : 0;
+}
+
+void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
+                         const float *w, float *packed) {
+  KERNEL(pack_bf16)(pool, out, in, w, packed);
+}
+
 void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
                             int64_t rows, int64_t in, int64_t out, bool gelu,
-                            const float *x, const float *w, const float *b,
+                            const float *x, const float *w,
+                            const float *packed, const float *b,
                             const float *residual, float *pre, float *y,
                             float *scratch) {
   if (rounds(precision)) {
@@ -62,7 +72,8 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
   const product p = {.bf16 = native(precision), .m = rows, .n = out, .k = in,
                      .a = x, .a_row = in, .a_step = 1, .b = w, .b_step = 1,
                      .b_col = in, .c = gelu && pre ? pre : y, .ldc = out,
-                     .bias = b, .residual = residual, .y = gelu ? y : NULL};
+                     .bias = b, .residual = residual, .y = gelu ? y : NULL,
+                     .packed_b = packed};
   KERNEL(product)(pool, &p, scratch);
 }
 

@@ -354,6 +354,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   p.n = min_of(g->width, p.n - column);
   p.a += row * p.a_row;
   p.b += column * p.b_col;
+  if (p.packed_b) p.packed_b += KERNEL(packed_bf16)(column, p.k);
   p.c += row * p.ldc + column;
   if (p.bias) p.bias += column;
   if (p.residual) p.residual += row * p.ldc + column;

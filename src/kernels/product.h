@@ -18,6 +18,7 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
+  const float *packed_b; /* in bf16: what pack_bf16 made of b; NULL: nothing */
 } product;
 
 /* Over the pool.  Each worker has product_scratch floats of its own, as many
@@ -39,6 +40,11 @@ enum { BF16_TOGETHER = 32 };
 /* The rectangle p, as this worker. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
+/* b packed beforehand, whose columns are the rows of w [n, k]: over the pool,
+ * and the floats that takes. */
+void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
+                       float *packed);
+int64_t KERNEL(packed_bf16)(int64_t n, int64_t k);
 
 /* ------------------------------------------------- what both sorts share ---
  */

@@ -142,6 +142,31 @@ static void pack(bf16 *to, const factor *f) {
             row, term);
 }
 
+typedef struct weight {
+  const float *w;
+  int64_t n, k;
+  float *packed;
+} weight;
+
+int64_t KERNEL(packed_bf16)(int64_t n, int64_t k) {
+  return packed_size(n, k) / 2;
+}
+
+static void pack_panel(void *arg, int64_t i, int32_t worker) {
+  (void)worker;
+  const weight *p = arg;
+  const int64_t first = i * BOTH;
+  pack((bf16 *)(p->packed + KERNEL(packed_bf16)(first, p->k)),
+       &(factor){p->w + first * p->k, p->k, 1, min_of(BOTH, p->n - first),
+                 p->k, true});
+}
+
+void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
+                       float *packed) {
+  weight p = {w, n, k, packed};
+  mae_pool_run(pool, (n + BOTH - 1) / BOTH, pack_panel, &p);
+}
+
 /* ---------------------------------------------------------------- sums --- */
 
 /* gcc does not say of its intrinsics for tiles that they read memory. */
@@ -267,7 +292,8 @@ typedef struct shared_block {
   const grid *grid;
   const product *p;
   const block *t;
-  const bf16 *packed_b;
+  const bf16 *b; /* its panels, */
+  int64_t panel; /* from each to the next */
 } shared_block;
 
 /* Rows of a that are packed together. */
@@ -321,19 +347,21 @@ static void sum_in_place(const product *p, const block *t, sums *s, int64_t i,
 }
 
 /* Rows i on of c, as many as a panel of a has. */
-static void multiply_panel(const product *p, const block *t, const bf16 *a,
-                           const bf16 *b, int64_t i) {
-  const int64_t panel = packed_size(BOTH, t->k);
+static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
+  const product *p = s->p;
+  const block *t = s->t;
+  const int64_t steps = whole(t->k, TERMS) / TERMS;
   const int64_t rows = min_of(BOTH, p->m - i);
   const bool several = p->residual || (p->add && p->bias);
   sum_function *sum = p->bf16 == MAE_BF16_AMX ? sum_by_amx : sum_by_avx512;
-  for (int64_t j = 0; j < t->n; j += BOTH, b += panel) {
+  const bf16 *b = s->b;
+  for (int64_t j = 0; j < t->n; j += BOTH, b += s->panel) {
     const int64_t columns = min_of(BOTH, t->n - j);
-    sums s = {.steps = panel / (2 * TILE), .a = a, .b = b};
+    sums these = {.steps = steps, .a = a, .b = b};
     if (several || rows < BOTH || columns < BOTH)
-      sum_apart(p, t, &s, i, rows, t->first + j, columns, sum);
+      sum_apart(p, t, &these, i, rows, t->first + j, columns, sum);
     else
-      sum_in_place(p, t, &s, i, t->first + j, sum);
+      sum_in_place(p, t, &these, i, t->first + j, sum);
   }
 }
 
@@ -348,19 +376,32 @@ static void multiply_shared(void *arg, int64_t part, int32_t worker) {
                            p->a_row, p->a_step, rows, t->k, false});
   if (p->bf16 == MAE_BF16_AMX) begin_amx();
   for (int64_t i = 0; i < rows; i += BOTH)
-    multiply_panel(p, t, packed_a + packed_size(i, t->k), s->packed_b,
-                   first + i);
+    multiply_panel(s, packed_a + packed_size(i, t->k), first + i);
   if (p->bf16 == MAE_BF16_AMX) end_amx();
+}
+
+/* The block's part of b from memory to scratch. */
+static const bf16 *pack_block(const grid *g, const product *p, const block *t,
+                              int32_t worker) {
+  bf16 *packed = (bf16 *)scratch_of(g, worker) + packed_size(ROWS, t->k);
+  pack(packed, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
+                         p->b_col, p->b_step, t->n, t->k, true});
+  return packed;
 }
 
 static void multiply_block(const grid *g, const product *p, const block *t,
                            int32_t worker) {
-  bf16 *packed_b = (bf16 *)scratch_of(g, worker) + packed_size(ROWS, t->k);
-  pack(packed_b, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
-                           p->b_col, p->b_step, t->n, t->k, true});
+  shared_block s = {.grid = g, .p = p, .t = t};
+  if (p->packed_b) {
+    s.panel = packed_size(BOTH, p->k);
+    s.b = (const bf16 *)p->packed_b + packed_size(t->first, p->k) +
+          t->begin * BOTH;
+  } else {
+    s.panel = packed_size(BOTH, t->k);
+    s.b = pack_block(g, p, t, worker);
+  }
   const int64_t at_once = rows_at_once(p);
-  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared,
-             &(shared_block){g, p, t, packed_b});
+  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared, &s);
 }
 
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
@@ -380,6 +421,14 @@ mae_bf16 KERNEL(best_bf16)(void) { return MAE_BF16_NONE; }
 /* Never called. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   (void)g, (void)p, (void)worker;
+}
+void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
+                       float *packed) {
+  (void)pool, (void)n, (void)k, (void)w, (void)packed;
+}
+int64_t KERNEL(packed_bf16)(int64_t n, int64_t k) {
+  (void)n, (void)k;
+  return 0;
 }
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
   (void)n, (void)k;

@@ -117,7 +117,8 @@ static mae_status graph_for(mae_session *s, mae_lane *lane, int64_t count,
         .logits = logits,
         .class_token = o->features == MAE_FEATURES_CLASS_TOKEN ||
                        (logits && !s->model->config.global_pool),
-        .precision = o->precision};
+        .precision = o->precision,
+        .packed = s->packed.of};
     mae_graph_destroy(g);
     MAE_TRY(mae_graph_features(lane->context, s->model, count, s->feature_kept,
                                &outputs, g));

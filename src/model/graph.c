@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "autograd/measure.h"
+#include "autograd/packed.h"
 #include "autograd/part.h"
 #include "nn/masking.h"
 #include "nn/patch_embed.h"
@@ -22,6 +23,7 @@ static mae_var param(mae_graph *g, int32_t i) {
   mae_tensor grad = *value;
   grad.data = g->grads ? g->grads[i] : NULL;
   mae_tape_parameter(g->tape, value, grad.data ? &grad : NULL, &g->params[i]);
+  if (g->packed) mae_tape_use_packed(g->tape, g->params[i], g->packed[i]);
   return g->params[i];
 }
 
@@ -292,7 +294,8 @@ mae_status mae_graph_features(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept,
                               const mae_graph_outputs *outputs,
                               mae_graph *graph) {
-  *graph = (mae_graph){.precision = outputs->precision};
+  *graph = (mae_graph){.precision = outputs->precision,
+                       .packed = outputs->packed};
   mae_status status =
       record_features(context, model, batch, kept, outputs, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);

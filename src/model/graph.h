@@ -26,6 +26,8 @@ typedef struct mae_graph {
   uint64_t *keys; /* scratch for the masks */
   bool recompute;       /* each block is a segment, mae_tape_checkpoint */
   mae_precision precision; /* of the linear layers */
+  float *const *packed; /* the parameters packed, see packed_weights.h; NULL:
+                           none is */
   bool measured;        /* the parameters have no data */
   int32_t encoder_ops; /* operations of the encoder come first */
 } mae_graph;
@@ -38,6 +40,7 @@ typedef struct mae_graph_outputs {
   bool logits; /* the last block's tokens pooled and through the head */
   bool class_token; /* of the tokens no other is needed */
   mae_precision precision;
+  float *const *packed; /* as the graph's */
 } mae_graph_outputs;
 
 /* The encoder as deep as is needed: graph->features[i], after block i of the

@@ -69,6 +69,7 @@ static mae_status check(const mae_session_options *o, const mae_config *c) {
   MAE_TRY(check_choice("dtype", (int)o->dtype, MAE_DTYPE_F16));
   MAE_TRY(check_choice("l2_normalize", o->l2_normalize, 1));
   MAE_TRY(check_choice("mode", (int)o->mode, MAE_MODE_THROUGHPUT));
+  MAE_TRY(check_choice("pack_weights", o->pack_weights, 1));
   MAE_TRY(mae_precision_check("mae_session_options", o->precision));
   if (o->l2_normalize && o->features == MAE_FEATURES_ATTENTION)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
@@ -151,6 +152,8 @@ static mae_status set_up(mae_session *s) {
   MAE_TRY(mae_config_kept(c, o->feature_mask_ratio, false, &s->feature_kept));
   if (mae_config_has_decoder(c))
     MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &s->kept));
+  if (o->pack_weights && o->precision == MAE_PRECISION_BF16)
+    MAE_TRY(mae_packed_weights_init(&s->packed, s->context, s->model));
   const bool many = o->mode == MAE_MODE_THROUGHPUT;
   int32_t lanes = many ? mae_context_threads(s->context) : 1;
   s->lanes = mae_calloc((size_t)lanes, sizeof *s->lanes);
@@ -185,6 +188,7 @@ mae_status mae_session_create(mae_context *context, const mae_model *model,
 void mae_session_destroy(mae_session *session) {
   if (!session) return;
   for (int32_t i = 0; i < session->n_lanes; i++) free_lane(&session->lanes[i]);
+  mae_packed_weights_free(&session->packed);
   mae_model_destroy(session->view);
   free(session->lanes);
   free(session->blocks);

@@ -3,8 +3,9 @@
 #define MAE_MODEL_SESSION_H
 
 #include "kernels/context.h"
-#include "model/graph.h"
 #include "image/preprocess.h"
+#include "model/graph.h"
+#include "model/packed_weights.h"
 
 /* Graphs for a full batch and for what is left after the full ones; the
  * latter is rebuilt when the rest has another size. */
@@ -31,6 +32,7 @@ struct mae_session {
   mae_session_options options;
   int32_t *blocks; /* [options.num_blocks], from 0 */
   int64_t feature_kept, kept; /* patches seen by features; by forward */
+  mae_packed_weights packed;  /* for features */
   mae_lane *lanes; /* all for features; the first for the rest */
   int32_t n_lanes;
 };

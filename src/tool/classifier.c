@@ -44,6 +44,7 @@ static int set_session(const classifier_options *o, classifier *c) {
     return fail_library();
   if (o->batch) c->session.batch_size = o->batch;
   c->session.precision = o->precision;
+  c->session.pack_weights = 1;
   return look_apply(&o->look, &config, &c->session);
 }
 

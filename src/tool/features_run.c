@@ -29,6 +29,7 @@ static int session_options(const features_request *r, mae_config *config,
   o->dtype = r->dtype;
   o->mode = r->mode;
   o->precision = r->precision;
+  o->pack_weights = 1;
   if (r->n_blocks == 1) o->block = r->blocks[0];
   if (r->n_blocks > 1) {
     o->blocks = r->blocks;

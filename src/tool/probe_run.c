@@ -57,6 +57,7 @@ static int make_parts(job *j, mae_model *encoder) {
   mae_session_options_init(&j->options, sizeof j->options);
   if (r->pass) j->options.batch_size = r->pass;
   j->options.precision = r->precision;
+  j->options.pack_weights = 1;
   if (mae_config_init(&j->config, sizeof j->config, NULL) != MAE_OK ||
       mae_model_config(encoder, &j->config) != MAE_OK)
     return fail_library();

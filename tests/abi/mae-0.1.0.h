@@ -705,6 +705,12 @@ typedef struct mae_session_options {
                             at creation only */
   mae_precision precision; /* of all linear layers, patch embedding, decoder and
                             head included; default MAE_PRECISION_F32 */
+  int32_t pack_weights; /* 1: with MAE_PRECISION_BF16, features may read a copy
+                           of the encoder's weights in bf16, made at creation:
+                           half as much memory as these again, faster for few
+                           images at once, the same bits; the model's weights
+                           must not change while the session lives.  0
+                           (default): weights are read where they are */
 } mae_session_options;
 
 MAE_API void mae_session_options_init(mae_session_options *options,
