@@ -352,7 +352,8 @@ static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   const block *t = s->t;
   const int64_t steps = whole(t->k, TERMS) / TERMS;
   const int64_t rows = min_of(BOTH, p->m - i);
-  const bool several = p->residual || (p->add && p->bias);
+  const bool several =
+      t->begin == 0 && (p->residual || (p->add && p->bias));
   sum_function *sum = p->bf16 == MAE_BF16_AMX ? sum_by_amx : sum_by_avx512;
   const bf16 *b = s->b;
   for (int64_t j = 0; j < t->n; j += BOTH, b += s->panel) {
