@@ -41,12 +41,12 @@ static float *numbers(int64_t n, uint64_t stream) {
 /* The product once more, with b packed beforehand: the same bits. */
 static void check_packed(mae_pool *pool, product p, const float *was,
                          float *scratch) {
-  const int64_t size = mae_packed_bf16_avx512(p.n, p.k);
+  const int64_t size = mae_packed_weight_avx512(p.k, p.n);
   float *packed = aligned_alloc(64, (size_t)size * sizeof *packed);
   float *c = malloc((size_t)(p.m * p.n) * sizeof *c), *first = p.c;
   ck_assert(packed && c);
   memcpy(c, was, (size_t)(p.m * p.n) * sizeof *c);
-  mae_pack_bf16_avx512(pool, p.n, p.k, p.b, packed);
+  mae_pack_weight_avx512(pool, p.k, p.n, p.b, packed);
   p.b = NULL;
   p.packed_b = packed;
   p.c = c;

@@ -44,7 +44,7 @@ typedef struct mae_kernels {
                          const float *residual, float *pre, float *y,
                          float *scratch);
   /* A weight as products in bf16 want it, half as large, and the floats that
-   * takes; 0: they do not. */
+   * takes; where they are native. */
   void (*pack_weight)(mae_pool *pool, int64_t in, int64_t out, const float *w,
                       float *packed);
   int64_t (*packed_weight)(int64_t in, int64_t out);

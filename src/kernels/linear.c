@@ -48,15 +48,6 @@ static const float *rounded(mae_pool *pool, const float *x, int64_t n,
   return y;
 }
 
-int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
-  return KERNEL(best_bf16)() ? KERNEL(packed_bf16)(out, in) : 0;
-}
-
-void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
-                         const float *w, float *packed) {
-  KERNEL(pack_bf16)(pool, out, in, w, packed);
-}
-
 void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
                             int64_t rows, int64_t in, int64_t out, bool gelu,
                             const float *x, const float *w,

@@ -202,13 +202,6 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
 
 /* ----------------------------------------------------------- rectangle --- */
 
-INLINE void finish_rows(const product *p, const block *t, int64_t i,
-                        int64_t rows, int64_t j, int64_t columns,
-                        const float *sums, int64_t pitch) {
-  for (int64_t row = 0; row < rows; row++)
-    finish_row(p, t, i + row, j, columns, sums + row * pitch);
-}
-
 /* Rows i and on of c, as many as a tile has. */
 static void multiply_rows(const product *p, const block *t, int64_t i,
                           const tile_rows *a, const float *b, coming *next) {
@@ -354,7 +347,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   p.n = min_of(g->width, p.n - column);
   p.a += row * p.a_row;
   p.b += column * p.b_col;
-  if (p.packed_b) p.packed_b += KERNEL(packed_bf16)(column, p.k);
+  if (p.packed_b) p.packed_b += KERNEL(packed_weight)(p.k, column);
   p.c += row * p.ldc + column;
   if (p.bias) p.bias += column;
   if (p.residual) p.residual += row * p.ldc + column;

@@ -18,7 +18,7 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
-  const float *packed_b; /* in bf16: what pack_bf16 made of b; NULL: nothing */
+  const float *packed_b; /* in bf16: what pack_weight made of b; or NULL */
 } product;
 
 /* Over the pool.  Each worker has product_scratch floats of its own, as many
@@ -40,11 +40,6 @@ enum { BF16_TOGETHER = 32 };
 /* The rectangle p, as this worker. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
-/* b packed beforehand, whose columns are the rows of w [n, k]: over the pool,
- * and the floats that takes. */
-void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
-                       float *packed);
-int64_t KERNEL(packed_bf16)(int64_t n, int64_t k);
 
 /* ------------------------------------------------- what both sorts share ---
  */
@@ -94,6 +89,14 @@ static inline void finish_row(const product *p, const block *t, int64_t i,
     STORE(c + v, sum, lanes);
   });
   if (ends && p->y) gelu_row(p->y + i * p->ldc + j, c, columns);
+}
+
+/* The same of several rows, whose sums are `pitch` apart. */
+INLINE void finish_rows(const product *p, const block *t, int64_t i,
+                        int64_t rows, int64_t j, int64_t columns,
+                        const float *sums, int64_t pitch) {
+  for (int64_t row = 0; row < rows; row++)
+    finish_row(p, t, i + row, j, columns, sums + row * pitch);
 }
 
 /* Processors foresee steps within a page of memory only. */

@@ -131,7 +131,7 @@ static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
 /* Panels of two tiles of rows and all terms: the first tile and the second
  * turn by turn.  Memory is read in its order as far as tiles allow. */
 static void pack(bf16 *to, const factor *f) {
-  const int64_t panel = BOTH * whole(f->terms, TERMS);
+  const int64_t panel = packed_size(BOTH, f->terms);
   const int64_t rows = whole(f->rows, BOTH);
   const int64_t together = f->term_step == 1 ? BOTH : rows;
   for (int64_t first = 0; first < rows; first += together)
@@ -142,29 +142,30 @@ static void pack(bf16 *to, const factor *f) {
             row, term);
 }
 
+/* [out, in] */
 typedef struct weight {
   const float *w;
-  int64_t n, k;
+  int64_t in, out;
   float *packed;
 } weight;
 
-int64_t KERNEL(packed_bf16)(int64_t n, int64_t k) {
-  return packed_size(n, k) / 2;
+int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
+  return packed_size(out, in) / 2;
 }
 
 static void pack_panel(void *arg, int64_t i, int32_t worker) {
   (void)worker;
   const weight *p = arg;
   const int64_t first = i * BOTH;
-  pack((bf16 *)(p->packed + KERNEL(packed_bf16)(first, p->k)),
-       &(factor){p->w + first * p->k, p->k, 1, min_of(BOTH, p->n - first),
-                 p->k, true});
+  pack((bf16 *)(p->packed + KERNEL(packed_weight)(p->in, first)),
+       &(factor){p->w + first * p->in, p->in, 1, min_of(BOTH, p->out - first),
+                 p->in, true});
 }
 
-void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
-                       float *packed) {
-  weight p = {w, n, k, packed};
-  mae_pool_run(pool, (n + BOTH - 1) / BOTH, pack_panel, &p);
+void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
+                         const float *w, float *packed) {
+  weight p = {w, in, out, packed};
+  mae_pool_run(pool, (out + BOTH - 1) / BOTH, pack_panel, &p);
 }
 
 /* ---------------------------------------------------------------- sums --- */
@@ -301,28 +302,20 @@ static int64_t rows_at_once(const product *p) {
   return p->a_step == 1 ? BOTH : ROWS;
 }
 
-INLINE void finish_rows(const product *p, const block *t, int64_t i,
-                        int64_t rows, int64_t j, int64_t columns,
-                        const float *apart) {
-  for (int64_t row = 0; row < rows; row++)
-    finish_row(p, t, i + row, j, columns, apart + row * BOTH);
-}
-
 /* The sums of rows i on and columns j on, where whole tiles would reach beyond
  * c or begin with more than one thing: first apart, then to c. */
 static void sum_apart(const product *p, const block *t, sums *s, int64_t i,
                       int64_t rows, int64_t j, int64_t columns,
                       sum_function *sum) {
   _Alignas(64) float apart[BOTH * BOTH];
-  s->begin = NULL;
   s->c = apart;
   s->ldc = BOTH;
   s->half = rows <= SIDE;
   sum(s);
   if (columns == BOTH) /* a number known beforehand: no loop */
-    finish_rows(p, t, i, rows, j, BOTH, apart);
+    finish_rows(p, t, i, rows, j, BOTH, apart, BOTH);
   else
-    finish_rows(p, t, i, rows, j, columns, apart);
+    finish_rows(p, t, i, rows, j, columns, apart, BOTH);
 }
 
 /* Else straight to c. */
@@ -330,8 +323,6 @@ static void sum_in_place(const product *p, const block *t, sums *s, int64_t i,
                          int64_t j, sum_function *sum) {
   s->c = p->c + i * p->ldc + j;
   s->ldc = p->ldc;
-  s->half = false;
-  s->begin = NULL;
   if (p->add || t->begin) {
     s->begin = s->c;
     s->pitch = p->ldc;
@@ -423,12 +414,12 @@ mae_bf16 KERNEL(best_bf16)(void) { return MAE_BF16_NONE; }
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   (void)g, (void)p, (void)worker;
 }
-void KERNEL(pack_bf16)(mae_pool *pool, int64_t n, int64_t k, const float *w,
-                       float *packed) {
-  (void)pool, (void)n, (void)k, (void)w, (void)packed;
+void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
+                         const float *w, float *packed) {
+  (void)pool, (void)in, (void)out, (void)w, (void)packed;
 }
-int64_t KERNEL(packed_bf16)(int64_t n, int64_t k) {
-  (void)n, (void)k;
+int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
+  (void)in, (void)out;
   return 0;
 }
 int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
