@@ -421,11 +421,11 @@ fuzz-run: $(FUZZ_SRC:tests/fuzz/%.c=$B/fuzz/bin/%) $B/fuzz/inputs/made
 #   PYTHON=FILE                               the Python that has the peers
 PYTHON ?= python3
 BENCH := $(addprefix $B/bench/,train_step features peak)
-$(BENCH): $B/bench/%: bench/%.c bench/program.c bench/program.h $B/tool/profile.o $B/libmae.a
+$(BENCH): $B/bench/%: bench/%.c bench/program.c bench/program.h $B/tool/context.o $B/tool/profile.o $B/libmae.a
 	@mkdir -p $(@D)
 	$(call say,CC $<)
 	$(Q)$(CC) $(BASE_FLAGS) -Iinclude -Isrc -Ibench $< bench/program.c \
-	  $B/tool/profile.o $B/libmae.a $(LIBS) -o $@
+	  $B/tool/context.o $B/tool/profile.o $B/libmae.a $(LIBS) -o $@
 BENCH_ARGS = --programs $B/bench $(if $(QUICK),--quick) $(if $(DOC),--doc $(DOC))
 bench: $(BENCH)
 	$(PYTHON) bench/compare.py $(BENCH_ARGS) $(if $(PEERS),--peers '$(PEERS)') $(CASES)

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-from programs import (Program, Report, Skipped, free_bytes, has_avx512, machine, median, spread,
-                      table)
+from programs import (Program, Report, Skipped, free_bytes, has_amx, has_avx512, machine,
+                      median, spread, table)
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 CASES = {  # steps, with --quick
@@ -35,6 +35,8 @@ PACKAGES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "Open
 TRAINING = [("PyTorch eager", "torch", []), ("PyTorch compiled", "torch", ["--compile"])]
 FEATURES = TRAINING + [("ONNX Runtime", "onnxruntime", []), ("OpenVINO", "openvino", [])]
 PRECISIONS = ["f32", "bf16"]  # libmae's of a precision it lacks is skipped, too
+OURS = [f"libmae {precision}" for precision in PRECISIONS]
+AMX_PRODUCTS = 6  # for one in f32
 LEAST_SHARE = 0.005  # of the ops that are listed
 
 
@@ -121,7 +123,7 @@ class Bench:
                 else:
                     program, = self.in_turns(case, command, None)
                     rows.append([label, program, None])
-                if not module:
+                if label in OURS:
                     baselines[precision], ours[precision] = command, program
             except Skipped as why:
                 notes.append(f"{label}: skipped, {why}.")
@@ -141,6 +143,12 @@ class Bench:
                 f"{images / median(walls):.1f}"] + ratios + [
                     f"{program.peak_bytes() / 2**20:.0f}"]
 
+    def own(self, precision, command):
+        """libmae, and where it has AMX in f32 without it, too."""
+        yield "libmae", precision, None, command
+        if precision == "f32" and has_amx():
+            yield "libmae by AVX-512", precision, None, ["env", "MAE_ISA=avx512"] + command
+
     # --------------------------------------------------------- training --
 
     def train_options(self, case, config, batch):
@@ -153,14 +161,14 @@ class Bench:
         commands = []
         for precision in PRECISIONS:
             how = ["--precision", precision]
-            commands.append(("libmae", precision, None, mine + how))
+            commands += self.own(precision, mine + how)
             for name, module, more in self.training:
                 command = [sys.executable, os.path.join(FOLDER, "peer_torch.py"), "train"]
                 commands.append((name, precision, module,
                                  lambda c=command + options + how + more: c))
         text, rows = self.rows(case, int(batch), commands)
         for label, program, _ in rows:
-            if label.startswith("libmae"):
+            if label in OURS:
                 text += "\n" + self.where(case, mine, label.split()[1], program)
         self.report.section(case, text)
 
@@ -194,9 +202,12 @@ class Bench:
     def ops(self, profiled, precision):
         n, peaks = len(profiled.steps), self.measure_peaks()
 
-        def peak(op):  # of bf16 are linear layers alone
-            bf16 = precision == "bf16" and op.startswith("linear")
-            return peaks["bf16_gflops" if bf16 else "fma_gflops"]
+        def peak(op):  # AMX and bf16 are for linear layers alone
+            if op.startswith("linear") and precision == "bf16":
+                return peaks["bf16_gflops"]
+            if op.startswith("linear") and profiled.facts["isa"] == "amx":
+                return peaks["bf16_gflops"] / AMX_PRODUCTS
+            return peaks["fma_gflops"]
         all_seconds = sum(e[3] for e in profiled.profile)
         kept = [e for e in profiled.profile if e[3] >= LEAST_SHARE * all_seconds]
         rest = all_seconds - sum(e[3] for e in kept)
@@ -238,7 +249,7 @@ class Bench:
         model = ["--model", self.weights()]
         for precision in PRECISIONS:
             how = options + ["--precision", precision]
-            yield ("libmae", precision, None, [self.program("features")] + model + how)
+            yield from self.own(precision, [self.program("features")] + model + how)
             for name, module, more in self.inference:
                 script = [sys.executable, os.path.join(FOLDER, f"peer_{module}.py")]
                 if module == "torch":

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "program.h"
+#include "tool/context.h"
 #include "tool/profile.h"
 
 enum { SHOWN = 8, WIDTH = 500, HEIGHT = 375 };
@@ -118,8 +119,8 @@ static call make_call(const request *r, mae_session *session) {
 }
 
 static void introduce(const mae_context *context, const call *c) {
-  printf("version libmae %s\nthreads %d\nfeatures", mae_version(),
-         mae_context_threads(context));
+  printf("version libmae %s\nisa %s\nthreads %d\nfeatures", mae_version(),
+         isa_name(context), mae_context_threads(context));
   for (int i = 0; i < SHOWN; i++) printf(" %.7g", (double)c->out[i]);
   putchar('\n');
 }
@@ -129,7 +130,7 @@ int main(int argc, char **argv) {
   if (r.write) return write_model(r.write);
   if (!r.model) return 2;
   mae_context *context;
-  need(profile_context(r.threads, &context));
+  need(open_context(r.threads, &context));
   mae_model *model = open_model(r.model);
   mae_session *session = open_session(&r, context, model);
   call c = make_call(&r, session);

@@ -17,6 +17,7 @@
 #include "base/cpu.h"
 #include "kernels/blas.h"
 #include "kernels/context.h"
+#include "kernels/precision.h"
 #include "program.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -128,10 +129,9 @@ static loop fma_loop(void) {
 /* Without a function where there is none. */
 static loop bf16_loop(void) {
 #if defined(__x86_64__)
-  const mae_bf16 best = mae_cpu_bf16();
-  if (best == MAE_BF16_AMX)
+  if (mae_cpu_has(MAE_ISA_AMX))
     return (loop){bf16_amx, 2.0 * 4 * TILE_ROWS * TILE_ROWS * 32};
-  if (best == MAE_BF16_AVX512)
+  if (mae_cpu_has_avx512_bf16())
     return (loop){bf16_avx512, 2 * 32 * ACCUMULATORS};
 #endif
   return (loop){NULL, 0};
@@ -274,7 +274,7 @@ static const char *const pass_names[] = {"y", "dx", "dw"};
 typedef struct layer_run {
   const layer *layer;
   layer_pass pass;
-  mae_precision precision;
+  mae_products products;
   float *x, *w, *y, *bias, *scratch;
 } layer_run;
 
@@ -284,10 +284,10 @@ static void layer_work(const measure *m, void *arg) {
   const mae_kernels *k = m->context->kernels;
   mae_pool *pool = m->context->pool;
   if (r->pass == FORWARD)
-    k->linear_forward(pool, r->precision, l->rows, l->in, l->out, false, r->x,
+    k->linear_forward(pool, r->products, l->rows, l->in, l->out, false, r->x,
                       r->w, NULL, r->bias, NULL, NULL, r->y, r->scratch);
   else
-    k->linear_backward(pool, r->precision, l->rows, l->in, l->out, false, r->x,
+    k->linear_backward(pool, r->products, l->rows, l->in, l->out, false, r->x,
                        r->w, NULL, r->y, r->pass == BACKWARD_X ? r->x : NULL,
                        false, r->pass == BACKWARD_W ? r->w : NULL, false, NULL,
                        false, r->scratch);
@@ -300,9 +300,9 @@ static double layer_flops(const layer *l) {
 static double layer_rate(const measure *m, layer_run *r,
                          mae_precision precision) {
   const layer *l = r->layer;
-  r->precision = precision;
+  r->products = mae_products_for(m->context->isa, precision);
   r->scratch = program_values((size_t)m->context->kernels->linear_scratch(
-      m->context->pool, precision, r->pass != FORWARD, l->rows, l->in,
+      m->context->pool, r->products, r->pass != FORWARD, l->rows, l->in,
       l->out));
   const double rate = best_rate(m, layer_flops(l), layer_work, r);
   free(r->scratch);

@@ -81,6 +81,10 @@ def has_avx512():
     return "avx512f" in cpu_info().split()
 
 
+def has_amx():
+    return "amx_bf16" in cpu_info().split()
+
+
 def machine():
     text = cpu_info()
     with open("/proc/meminfo") as f:

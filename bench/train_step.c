@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "program.h"
+#include "tool/context.h"
 #include "tool/profile.h"
 
 typedef struct request {
@@ -76,8 +77,10 @@ static void introduce(mae_context *context, const mae_config *config,
                       const mae_trainer_options *options) {
   mae_training_plan plan = {.struct_size = sizeof plan};
   need(mae_trainer_plan(context, config, options, &plan));
-  printf("version libmae %s\nthreads %d\nflops %.0f\nplanned_bytes %lld\n",
-         mae_version(), mae_context_threads(context), plan.step_flops,
+  printf("version libmae %s\nisa %s\nthreads %d\nflops %.0f\n"
+         "planned_bytes %lld\n",
+         mae_version(), isa_name(context), mae_context_threads(context),
+         plan.step_flops,
          (long long)plan.total_bytes);
 }
 
@@ -92,7 +95,7 @@ int main(int argc, char **argv) {
   mae_context *context;
   mae_model *model;
   training t;
-  need(profile_context(r.threads, &context));
+  need(open_context(r.threads, &context));
   options.precision = precision_of(context, r.precision);
   need(mae_model_create(&config, 1, &model));
   need(mae_trainer_create(context, model, &options, &t.trainer));

@@ -110,11 +110,13 @@ static inline mae_context *make_context(int32_t threads, mae_isa isa) {
 }
 
 /* Instruction sets, of which this processor has the first isa_count(). */
-static const mae_isa isas[] = {MAE_ISA_PORTABLE, MAE_ISA_AVX2, MAE_ISA_AVX512};
+static const mae_isa isas[] = {MAE_ISA_PORTABLE, MAE_ISA_AVX2,
+                               MAE_ISA_AVX512, MAE_ISA_AMX};
+enum { ISAS = sizeof isas / sizeof *isas };
 
 static inline int isa_count(void) {
   int n = 1;
-  for (; n < 3; n++) {
+  for (; n < ISAS; n++) {
     mae_context_options o;
     mae_context *context = NULL;
     mae_context_options_init(&o, sizeof o);

@@ -231,7 +231,7 @@ static void check_isa(shape s, mae_isa isa, const float *qkv, const float *dy,
 static void check_qkv(shape s, const float *qkv, double bar) {
   float *dy = random_floats(rows_of(s) * width_of(s), 1, 7);
   truth t = define(s, qkv, dy);
-  for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AVX512; isa++)
+  for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AMX; isa++)
     if (mae_kernels_for((mae_isa)isa))
       check_isa(s, (mae_isa)isa, qkv, dy, &t, bar);
   free(dy);
@@ -289,7 +289,7 @@ START_TEST(nan_stays) {
   float *dy = random_floats(rows_of(s) * 5, 1, 7);
   const uint32_t odd = 0x7fc00155;             /* bits below, which are kept */
   memcpy(&qkv[33 * 15 + 7], &odd, sizeof odd); /* of a key of image 0 */
-  for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AVX512; isa++) {
+  for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AMX; isa++) {
     if (!mae_kernels_for((mae_isa)isa)) continue;
     result r = compute(s, (mae_isa)isa, 1, false, qkv, dy);
     for (int64_t i = 0; i < rows_of(s) * 5; i++)

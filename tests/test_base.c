@@ -927,7 +927,7 @@ static void add_objects(TCase *tests) {
   tcase_add_test(tests, options_of_newer_program);
   tcase_add_test(tests, options_not_initialised);
   tcase_add_test(tests, context_defaults);
-  tcase_add_loop_test(tests, context_isa, MAE_ISA_PORTABLE, MAE_ISA_AVX512 + 1);
+  tcase_add_loop_test(tests, context_isa, MAE_ISA_PORTABLE, MAE_ISA_AMX + 1);
   tcase_add_test(tests, bf16_of_the_processor);
   tcase_add_test(tests, context_errors);
   tcase_add_test(tests, context_options_of_newer_program);

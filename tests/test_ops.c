@@ -178,7 +178,7 @@ typedef struct config {
   int32_t threads;
 } config;
 
-static config configs[9];
+static config configs[12];
 static int n_configs;
 
 /* Those of the instruction sets that build and processor have. */
@@ -186,7 +186,7 @@ static void find_configs(void) {
   static const int32_t threads[] = {1, 3, 8};
   n_configs = 0;
   for (int t = 0; t < COUNT(threads); t++)
-    for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AVX512; isa++)
+    for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AMX; isa++)
       if (mae_kernels_for((mae_isa)isa))
         configs[n_configs++] = (config){(mae_isa)isa, threads[t]};
 }

@@ -623,6 +623,18 @@ START_TEST(features_point_the_same_way) {
 }
 END_TEST
 
+/* Do the first images come from packed weights?  In f32 only those of passes of
+ * 32 tokens or more do, which the threads' own passes need not have. */
+typedef enum answer { NO, YES, PERHAPS } answer;
+
+static answer reads_copy(const mae_context *context,
+                         const mae_session_options *o) {
+  if (o->precision == BF16)
+    return mae_context_precision_is_native(context, BF16) ? YES : NO;
+  if (mae_context_isa(context) != MAE_ISA_AMX) return NO;
+  return o->mode == MAE_MODE_LATENCY ? YES : PERHAPS;
+}
+
 /* Two sessions, the second with packed weights, give the same; and the second
  * does read its copy. */
 static void check_packed(mae_context *context, mae_model *model,
@@ -645,11 +657,10 @@ static void check_packed(mae_context *context, mae_model *model,
   ASSERT_OK(mae_session_features(s[0], images, IMAGES, NULL, again));
   ck_assert_mem_ne(again, out[0], bytes);
   ASSERT_OK(mae_session_features(s[1], images, IMAGES, NULL, again));
-  const bool copied = o.precision == BF16 &&
-                      mae_context_precision_is_native(context, BF16);
-  if (copied)
-    ck_assert_mem_eq(again, out[0], bytes);
-  else
+  const answer copied = reads_copy(context, &o);
+  if (copied == YES)
+    ck_assert_mem_eq(again, out[0], bytes / IMAGES * (size_t)o.batch_size);
+  else if (copied == NO)
     ck_assert_mem_ne(again, out[0], bytes);
   *weight = was;
   for (int k = 0; k < 2; k++) mae_session_destroy(s[k]);

@@ -1,4 +1,5 @@
 /* Products against sums in double, by each sort of kernel. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -41,13 +42,13 @@ static float *numbers(int64_t n, uint64_t stream) {
 /* The product once more, with b packed beforehand: the same bits. */
 static void check_packed(mae_pool *pool, product p, const float *was,
                          float *scratch) {
-  const int64_t size = mae_packed_weight_avx512(p.k, p.n);
+  const int64_t size = mae_packed_weight_avx512(p.products, p.k, p.n);
   float *packed = aligned_alloc(64, (size_t)size * sizeof *packed);
   float *c = malloc((size_t)(p.m * p.n) * sizeof *c), *first = p.c;
   ck_assert(packed && c);
   memcpy(c, was, (size_t)(p.m * p.n) * sizeof *c);
-  mae_pack_weight_avx512(pool, p.k, p.n, p.b, packed);
-  p.b = NULL;
+  mae_pack_weight_avx512(pool, p.products, p.k, p.n, p.b, packed);
+  if (p.products != MAE_PRODUCTS_F32_AMX) p.b = NULL;
   p.packed_b = packed;
   p.c = c;
   mae_product_avx512(pool, &p, scratch);
@@ -56,24 +57,27 @@ static void check_packed(mae_pool *pool, product p, const float *was,
 }
 
 /* way: bit by bit, which way a and b lie, and what goes with the product. */
-static void check_product(mae_pool *pool, mae_bf16 bf16, sizes s, int way) {
+static void check_product(mae_pool *pool, mae_products products, sizes s,
+                          int way) {
+  const bool bf16 = products >= MAE_PRODUCTS_BF16_AVX512;
   const bool a_across = way & 1, b_across = way & 2;
   float *a = numbers(s.m * s.k, 1), *b = numbers(s.k * s.n, 2);
   float *c = numbers(s.m * s.n, 3), *was = numbers(s.m * s.n, 3);
   float *bias = numbers(s.n, 4), *residual = numbers(s.m * s.n, 5);
   float *y = numbers(s.m * s.n, 6);
   const product p = {
-      .bf16 = bf16, .m = s.m, .n = s.n, .k = s.k, .a = a, .b = b,
+      .products = products, .m = s.m, .n = s.n, .k = s.k, .a = a, .b = b,
       .a_row = a_across ? 1 : s.k, .a_step = a_across ? s.m : 1,
       .b_step = b_across ? 1 : s.n, .b_col = b_across ? s.k : 1, .c = c,
       .ldc = s.n, .add = way & 4, .bias = way & 8 ? bias : NULL,
       .residual = way & 16 ? residual : NULL, .y = way & 8 ? y : NULL};
   const size_t scratch_bytes = (size_t)(mae_pool_threads(pool) *
-      mae_product_scratch_avx512(bf16, s.n, s.k)) * sizeof(float);
+      mae_product_scratch_avx512(products, s.n, s.k)) * sizeof(float);
   float *scratch = aligned_alloc(64, (scratch_bytes + 63) / 64 * 64);
   ck_assert_ptr_nonnull(scratch);
   mae_product_avx512(pool, &p, scratch);
-  if (bf16 && b_across) check_packed(pool, p, was, scratch);
+  if (products != MAE_PRODUCTS_F32 && b_across)
+    check_packed(pool, p, was, scratch);
   for (int64_t i = 0; i < s.m; i++)
     for (int64_t j = 0; j < s.n; j++) {
       const int64_t at = i * s.n + j;
@@ -99,11 +103,23 @@ static void check_product(mae_pool *pool, mae_bf16 bf16, sizes s, int way) {
   free(scratch);
 }
 
-static const mae_bf16 kinds[] = {MAE_BF16_NONE, MAE_BF16_AVX512, MAE_BF16_AMX};
+static const mae_products kinds[] = {
+    MAE_PRODUCTS_F32, MAE_PRODUCTS_F32_AMX, MAE_PRODUCTS_BF16_AVX512,
+    MAE_PRODUCTS_BF16_AMX};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static bool can(mae_products products) {
+  switch (products) {
+    case MAE_PRODUCTS_F32: return mae_cpu_has(MAE_ISA_AVX512);
+    case MAE_PRODUCTS_BF16_AVX512:
+      return MAE_HAVE_BF16 && mae_cpu_has_avx512_bf16();
+    default: return mae_cpu_has(MAE_ISA_AMX);
+  }
+}
 
 START_TEST(products) {
-  const mae_bf16 kind = kinds[_i];
-  if (!mae_cpu_has(MAE_ISA_AVX512) || kind > mae_cpu_bf16()) return;
+  const mae_products kind = kinds[_i];
+  if (!can(kind)) return;
   for (int32_t threads = 1; threads <= 3; threads += 2) {
     mae_pool *pool;
     ASSERT_OK(mae_pool_create(threads, &pool));
@@ -120,14 +136,14 @@ END_TEST
 
 /* How many threads there are changes no bit. */
 START_TEST(threads_agree) {
-  if (!mae_cpu_has(MAE_ISA_AVX512) || kinds[_i] > mae_cpu_bf16()) return;
+  if (!can(kinds[_i])) return;
   enum { M = 150, N = 210, K = 500 };
   float *a = numbers(M * K, 1), *b = numbers(K * N, 2), *c[2];
   for (int i = 0; i < 2; i++) {
     mae_pool *pool;
     ASSERT_OK(mae_pool_create(1 + 3 * i, &pool));
     c[i] = numbers(M * N, 3);
-    const product p = {.bf16 = kinds[_i], .m = M, .n = N, .k = K, .a = a,
+    const product p = {.products = kinds[_i], .m = M, .n = N, .k = K, .a = a,
                        .a_row = K, .a_step = 1, .b = b, .b_step = N,
                        .b_col = 1, .c = c[i], .ldc = N};
     float *scratch = numbers(
@@ -141,12 +157,94 @@ START_TEST(threads_agree) {
 }
 END_TEST
 
+enum { SIDE = 96, MOST_TERMS = 3072 };
+
+/* Of c [SIDE, SIDE], the root of the mean square of errors. */
+static double rms_error(mae_pool *pool, mae_products kind, int64_t k,
+                        const float *a, const float *b) {
+  static float c[SIDE * SIDE];
+  const product p = {.products = kind, .m = SIDE, .n = SIDE, .k = k, .a = a,
+                     .a_row = k, .a_step = 1, .b = b, .b_step = 1, .b_col = k,
+                     .c = c, .ldc = SIDE};
+  float *scratch = numbers(mae_product_scratch_avx512(kind, SIDE, k), 9);
+  mae_product_avx512(pool, &p, scratch);
+  free(scratch);
+  double squares = 0;
+  for (int64_t i = 0; i < SIDE; i++)
+    for (int64_t j = 0; j < SIDE; j++) {
+      double sum = 0;
+      for (int64_t t = 0; t < k; t++)
+        sum += (double)a[i * k + t] * b[j * k + t];
+      squares += (c[i * SIDE + j] - sum) * (c[i * SIDE + j] - sum);
+    }
+  return sqrt(squares / (SIDE * SIDE));
+}
+
+/* Three parts in bf16 lose about as little as sums of multiply-adds do: of
+ * numbers of both signs, of one, and of very different size. */
+START_TEST(parts_are_exact) {
+  if (!can(MAE_PRODUCTS_F32_AMX)) return;
+  static const int64_t terms[] = {32, 64, 768, MOST_TERMS};
+  mae_pool *pool;
+  ASSERT_OK(mae_pool_create(1, &pool));
+  float *a = numbers(SIDE * MOST_TERMS, 1), *b = numbers(SIDE * MOST_TERMS, 2);
+  for (int kind = 0; kind < 3; kind++) {
+    for (int64_t i = 0; kind && i < SIDE * MOST_TERMS; i++) {
+      const float x = a[i], z = b[i];
+      a[i] = kind == 1 ? fabsf(x) : x * expf(4 * z);
+      b[i] = kind == 1 ? fabsf(z) : z * expf(4 * x / (1 + fabsf(x)));
+    }
+    for (size_t t = 0; t < sizeof terms / sizeof *terms; t++) {
+      const double plain =
+          rms_error(pool, MAE_PRODUCTS_F32, terms[t], a, b);
+      const double parts =
+          rms_error(pool, MAE_PRODUCTS_F32_AMX, terms[t], a, b);
+      if (getenv("MAE_SHOW_ERRORS"))
+        printf("parts %d, %4d terms: %.2f\n", kind, (int)terms[t],
+               parts / plain);
+      ck_assert_double_le(parts, plain * 2);
+    }
+  }
+  free(a), free(b);
+  mae_pool_destroy(pool);
+}
+END_TEST
+
+/* Of the largest and of small numbers nothing is lost either; what is not
+ * finite stays so. */
+START_TEST(extremes_in_parts) {
+  if (!can(MAE_PRODUCTS_F32_AMX)) return;
+  enum { N = 32 };
+  float a[N * N] = {0}, b[N * N] = {0}, c[N * N];
+  const float x[] = {FLT_MAX, -FLT_MAX, 1 + FLT_EPSILON, 1e-30f,
+                     nextafterf(1, 0), NAN, INFINITY};
+  enum { FINITE = 5, ALL = sizeof x / sizeof *x };
+  mae_pool *pool;
+  ASSERT_OK(mae_pool_create(1, &pool));
+  for (int i = 0; i < N; i++) b[i * N + i] = 0.5f;
+  for (int i = 0; i < ALL; i++) a[i * N + i] = x[i];
+  const product p = {.products = MAE_PRODUCTS_F32_AMX, .m = N, .n = N, .k = N,
+                     .a = a, .a_row = N, .a_step = 1, .b = b, .b_step = N,
+                     .b_col = 1, .c = c, .ldc = N};
+  float *scratch = numbers(mae_product_scratch_avx512(p.products, N, N), 9);
+  mae_product_avx512(pool, &p, scratch);
+  for (int i = 0; i < FINITE; i++)
+    for (int j = 0; j < N; j++)
+      ck_assert(c[i * N + j] == (i == j ? x[i] / 2 : 0));
+  for (int i = FINITE; i < ALL; i++) ck_assert(!isfinite(c[i * N + i]));
+  free(scratch);
+  mae_pool_destroy(pool);
+}
+END_TEST
+
 Suite *product_suite(void) {
   Suite *suite = suite_create("product");
   TCase *tc = tcase_create("products");
   tcase_set_timeout(tc, 300);
-  tcase_add_loop_test(tc, products, 0, 3);
-  tcase_add_loop_test(tc, threads_agree, 0, 3);
+  tcase_add_loop_test(tc, products, 0, KINDS);
+  tcase_add_loop_test(tc, threads_agree, 0, KINDS);
+  tcase_add_test(tc, parts_are_exact);
+  tcase_add_test(tc, extremes_in_parts);
   suite_add_tcase(suite, tc);
   return suite;
 }

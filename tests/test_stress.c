@@ -26,7 +26,6 @@ enum {
   OUT = IMAGES * 32,
   ROUNDS = 12,
   MOST_POOL = 3, /* threads of a context: 1 to 3 */
-  ISAS = 3,
   BATCH = 4,
   STEPS = 5,
   SIDE = 48, /* of the application's own products */

@@ -61,6 +61,12 @@ same_file class.npy profiled.npy
 expect 0 env MAE_PROFILE=0 "$build/mae" features -q -m colour.safetensors photos \
   -o profiled.npy
 silent
+expect 0 env MAE_ISA=portable "$build/mae" features -q -m colour.safetensors photos \
+  -o portable.npy
+expect 0 helper same portable.npy want
+expect 1 env MAE_ISA=abacus "$build/mae" features -q -m colour.safetensors photos \
+  -o none.npy
+said '^MAE_ISA is abacus, not auto'
 expect 0 helper npy class.npy '<f4' '(4, 48)'
 lines class.txt $all
 features mean.npy mean,l2 "--output mean --l2"

@@ -114,12 +114,25 @@ typedef enum mae_recipe {
  * is shared and no lock is taken.  It must outlive what was made with it. */
 typedef struct mae_context mae_context;
 
-/* The instruction set that kernels are compiled for. */
+/* The instruction set that kernels are compiled for.
+ *
+ * With MAE_ISA_AMX tiles multiply for the linear layers.  In f32 each factor is
+ * the sum of three numbers in bf16 (24 bits are three times 8), and six of the
+ * nine products are summed in f32: errors are about as large as those of
+ * multiply-adds, most often smaller.  But infinity may become NaN, and a part
+ * below 2^-126, which a factor below 2^-102 may have, counts as 0.  Layers with
+ * fewer than 32 rows or features multiply as with MAE_ISA_AVX512.
+ *
+ * The first context that is, or might by MAE_ISA_AUTO be, of that kind asks
+ * Linux to let the process use AMX; from then on alternate signal stacks must
+ * be as large as getauxval(AT_MINSIGSTKSZ) says, and where one is smaller
+ * already, AMX is not used. */
 typedef enum mae_isa {
   MAE_ISA_AUTO = 0,     /* the best this processor has */
   MAE_ISA_PORTABLE = 1, /* plain C, any processor */
   MAE_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
-  MAE_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL */
+  MAE_ISA_AVX512 = 3,   /* x86-64 with AVX-512 F, BW, DQ, VL */
+  MAE_ISA_AMX = 4       /* the same, AVX512_BF16, AMX-TILE and AMX-BF16 */
 } mae_isa;
 
 typedef struct mae_context_options {
@@ -146,12 +159,7 @@ MAE_API mae_isa mae_context_isa(const mae_context *context);
 /* 1: products of this precision are made by instructions for them; 0: they are
  * emulated, with the same results up to the rounding of f32 sums (numbers below
  * 2^-126 may count as 0 in one of the two), but none of the speed; also for a
- * precision that is none.  MAE_PRECISION_F32 is native everywhere.
- *
- * The first question about bf16 in a process, or the first use, asks Linux for
- * AMX where the processor has it; from then on alternate signal stacks must be
- * as large as getauxval(AT_MINSIGSTKSZ) says, and where one is smaller already,
- * AMX is not used. */
+ * precision that is none.  MAE_PRECISION_F32 is native everywhere. */
 MAE_API int32_t mae_context_precision_is_native(const mae_context *context,
                                                 mae_precision precision);
 
@@ -705,9 +713,11 @@ typedef struct mae_session_options {
                             at creation only */
   mae_precision precision; /* of all linear layers, patch embedding, decoder and
                             head included; default MAE_PRECISION_F32 */
-  int32_t pack_weights; /* 1: with MAE_PRECISION_BF16, features may read a copy
-                           of the encoder's weights in bf16, made at creation:
-                           half as much memory as these again, faster for few
+  int32_t pack_weights; /* 1: features may read a copy of the encoder's weights
+                           in the form that products want, made at creation:
+                           with MAE_PRECISION_BF16 half as much memory as these
+                           again, with MAE_PRECISION_F32 on MAE_ISA_AMX one and
+                           a half times as much, else none.  Faster for few
                            images at once, the same bits; the model's weights
                            must not change while the session lives.  0
                            (default): weights are read where they are */

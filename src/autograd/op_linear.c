@@ -1,5 +1,6 @@
 /* linear and linear_add on the tape. */
 #include "autograd/tape.h"
+#include "kernels/precision.h"
 
 enum { X, WEIGHT, BIAS, RESIDUAL };
 enum { ROWS, IN, OUT };
@@ -7,7 +8,7 @@ enum { ROWS, IN, OUT };
 static mae_status forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   c->kernels->linear_forward(
-      c->pool, op->precision, op->size[ROWS], op->size[IN], op->size[OUT],
+      c->pool, op->products, op->size[ROWS], op->size[IN], op->size[OUT],
       op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       tape->nodes[op->in[WEIGHT]].packed, mae_op_in(tape, op, BIAS),
@@ -25,7 +26,7 @@ static void backward(mae_tape *tape, mae_op *op) {
   float *db = mae_op_dx(tape, op, BIAS, &add_b);
   float *dy = mae_op_dy(tape, op);
   c->kernels->linear_backward(
-      c->pool, op->precision, op->size[ROWS], op->size[IN], op->size[OUT],
+      c->pool, op->products, op->size[ROWS], op->size[IN], op->size[OUT],
       op->flag,
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       mae_op_saved(tape, op, 0), dy, dx, add_x, dw, add_w, db, add_b,
@@ -71,7 +72,7 @@ static const mae_op_class linear_add_class = {
 static size_t scratch_bytes(const mae_tape *tape, const mae_op *op,
                             bool backward) {
   const mae_context *c = tape->context;
-  return (size_t)c->kernels->linear_scratch(c->pool, op->precision, backward,
+  return (size_t)c->kernels->linear_scratch(c->pool, op->products, backward,
                                             op->size[ROWS], op->size[IN],
                                             op->size[OUT]) *
          sizeof(float);
@@ -115,7 +116,7 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->size[IN] = n_in_features;
   op->size[OUT] = n_out;
   op->flag = activation == MAE_ACTIVATION_GELU;
-  op->precision = tape->precision;
+  op->products = mae_products_for(tape->context->isa, tape->precision);
   op->forward_scratch = scratch_bytes(tape, op, false);
   op->backward_scratch = scratch_bytes(tape, op, true);
   if (op->flag)

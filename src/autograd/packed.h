@@ -4,7 +4,7 @@
 
 #include "libmae/mae.h"
 
-/* Linear layers in bf16 read this, which the kernels' pack_weight made of the
+/* Linear layers read this, which the kernels' pack_weight made of the
  * parameter and which must outlive the tape, in the parameter's place. */
 void mae_tape_use_packed(mae_tape *tape, mae_var parameter,
                          const float *packed);

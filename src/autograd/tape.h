@@ -103,7 +103,7 @@ struct mae_op {
   int64_t size[5];
   float eps;
   bool flag;
-  mae_precision precision;
+  mae_products products;
 };
 
 struct mae_tape {

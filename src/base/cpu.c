@@ -8,6 +8,8 @@
 #include <unistd.h>
 #endif
 
+static bool may_use_amx(void);
+
 bool mae_cpu_has(mae_isa isa) {
   switch (isa) {
     case MAE_ISA_AUTO:
@@ -20,6 +22,9 @@ bool mae_cpu_has(mae_isa isa) {
              __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
+    case MAE_ISA_AMX:
+      return MAE_HAVE_BF16 && mae_cpu_has_avx512_bf16() &&
+             mae_cpu_has_amx_bf16() && may_use_amx();
 #endif
     default: return false;
   }
@@ -51,9 +56,17 @@ bool mae_cpu_has_amx_bf16(void) {
 }
 
 /* Linux keeps large registers for processes that ask. */
-static bool may_use_amx(void) {
+static bool amx_is_allowed;
+
+static void ask_for_amx(void) {
   const int request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM */
-  return syscall(SYS_arch_prctl, request, tile_data) == 0;
+  amx_is_allowed = syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
+static bool may_use_amx(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, ask_for_amx);
+  return amx_is_allowed;
 }
 
 #else
@@ -63,18 +76,3 @@ bool mae_cpu_has_avx512_bf16(void) { return false; }
 bool mae_cpu_has_amx_bf16(void) { return false; }
 
 #endif
-
-static mae_bf16 best_bf16;
-
-static void find_best_bf16(void) {
-  if (mae_cpu_has_amx_bf16() && may_use_amx())
-    best_bf16 = MAE_BF16_AMX;
-  else if (mae_cpu_has_avx512_bf16())
-    best_bf16 = MAE_BF16_AVX512;
-}
-
-mae_bf16 mae_cpu_bf16(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, find_best_bf16);
-  return best_bf16;
-}

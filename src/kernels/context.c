@@ -25,7 +25,7 @@ mae_status mae_context_create(const mae_context_options *options,
   if (o.threads < 0 || o.threads > MOST_THREADS)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "threads is %d, not 0 to %d",
                     o.threads, MOST_THREADS);
-  if (o.isa < MAE_ISA_AUTO || o.isa > MAE_ISA_AVX512)
+  if (o.isa < MAE_ISA_AUTO || o.isa > MAE_ISA_AMX)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "no isa %d", (int)o.isa);
   if (o.profile < 0 || o.profile > 1)
     return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "profile is %d, not 0 or 1",
@@ -63,7 +63,10 @@ int32_t mae_context_threads(const mae_context *context) {
 
 int32_t mae_context_precision_is_native(const mae_context *context,
                                         mae_precision precision) {
-  return context && mae_precision_native(context->kernels, precision);
+  return context && precision >= MAE_PRECISION_F32 &&
+         precision <= MAE_PRECISION_BF16 &&
+         mae_products_for(context->isa, precision) !=
+             MAE_PRODUCTS_BF16_EMULATED;
 }
 
 mae_isa mae_context_isa(const mae_context *context) {

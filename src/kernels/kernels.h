@@ -31,37 +31,44 @@ typedef struct mae_pixels {
   int64_t channels, planes;
 } mae_pixels;
 
+/* How the products of linear layers are made; precision.h chooses. */
+typedef enum mae_products {
+  MAE_PRODUCTS_F32,
+  MAE_PRODUCTS_F32_AMX,       /* each factor the sum of three in bf16 */
+  MAE_PRODUCTS_BF16_EMULATED, /* of copies in f32, rounded */
+  MAE_PRODUCTS_BF16_AVX512,
+  MAE_PRODUCTS_BF16_AMX
+} mae_products;
+
 typedef struct mae_kernels {
   /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
    * pre-activation in `pre` [rows, out], or works in place when it is NULL.
    * residual may be NULL; gelu and residual exclude each other.  In bf16 both
    * factors of each product, here and in backward, are rounded to that first;
-   * all else is f32.  packed: in bf16, what pack_weight made of w, or NULL.
+   * all else is f32.  packed: what pack_weight made of w, or NULL.
    * scratch: linear_scratch floats. */
-  void (*linear_forward)(mae_pool *pool, mae_precision precision, int64_t rows,
+  void (*linear_forward)(mae_pool *pool, mae_products products, int64_t rows,
                          int64_t in, int64_t out, bool gelu, const float *x,
                          const float *w, const float *packed, const float *b,
                          const float *residual, float *pre, float *y,
                          float *scratch);
-  /* A weight as products in bf16 want it, half as large, and the floats that
-   * takes; where they are native. */
-  void (*pack_weight)(mae_pool *pool, int64_t in, int64_t out, const float *w,
-                      float *packed);
-  int64_t (*packed_weight)(int64_t in, int64_t out);
+  /* A weight as such products want it, and the floats that takes, 0 where they
+   * want it as it is. */
+  void (*pack_weight)(mae_pool *pool, mae_products products, int64_t in,
+                      int64_t out, const float *w, float *packed);
+  int64_t (*packed_weight)(mae_products products, int64_t in, int64_t out);
   /* With gelu, dy is overwritten by the gradient of the pre-activation.  dx may
    * be x, where it is not added to. */
-  void (*linear_backward)(mae_pool *pool, mae_precision precision, int64_t rows,
+  void (*linear_backward)(mae_pool *pool, mae_products products, int64_t rows,
                           int64_t in, int64_t out, bool gelu, const float *x,
                           const float *w, const float *pre, float *dy,
                           float *dx, bool add_dx, float *dw, bool add_dw,
                           float *db, bool add_db, float *scratch);
-  int64_t (*linear_scratch)(const mae_pool *pool, mae_precision precision,
+  int64_t (*linear_scratch)(const mae_pool *pool, mae_products products,
                             bool backward, int64_t rows, int64_t in,
                             int64_t out);
   /* y = x Phi(x), the activation alone. */
   void (*gelu_forward)(mae_pool *pool, int64_t n, const float *x, float *y);
-  /* The instructions that multiply bf16. */
-  mae_bf16 (*best_bf16)(void);
 
   /* mean and rstd [rows] are for the backward pass; both or neither NULL. */
   void (*layer_norm_forward)(mae_pool *pool, int64_t rows, int64_t width,
@@ -212,7 +219,7 @@ typedef struct mae_kernels {
 #define MAE_KERNEL_LIST(X)                                      \
   X(linear_forward) X(linear_backward) X(linear_scratch)        \
   X(pack_weight) X(packed_weight)                               \
-  X(gelu_forward) X(best_bf16) X(layer_norm_forward)            \
+  X(gelu_forward) X(layer_norm_forward)                         \
   X(layer_norm_backward) X(attention_forward)                   \
   X(attention_weights) X(attention_backward)                    \
   X(add_forward) X(add_backward)                                \

@@ -4,30 +4,30 @@
 /* Where no instructions are made for products of bf16, factors are rounded to
  * copies in f32: their products are exact, and only the sums are rounded, as by
  * those instructions. */
-static bool rounds(mae_precision precision) {
-  return precision == MAE_PRECISION_BF16 && !KERNEL(best_bf16)();
+static bool rounds(mae_products products) {
+  return products == MAE_PRODUCTS_BF16_EMULATED;
 }
 
-static mae_bf16 native(mae_precision precision) {
-  return precision == MAE_PRECISION_BF16 ? KERNEL(best_bf16)() : MAE_BF16_NONE;
+static mae_products after_rounding(mae_products products) {
+  return rounds(products) ? MAE_PRODUCTS_F32 : products;
 }
 
 /* Of the products of all workers; the copies come after. */
-static int64_t product_scratch(const mae_pool *pool, mae_precision precision,
+static int64_t product_scratch(const mae_pool *pool, mae_products products,
                                bool backward, int64_t rows, int64_t in,
                                int64_t out) {
   const int64_t n = backward ? in : out, k = backward ? max_of(rows, out) : in;
   return mae_pool_threads(pool) *
-         KERNEL(product_scratch)(native(precision), n, k);
+         KERNEL(product_scratch)(after_rounding(products), n, k);
 }
 
-int64_t KERNEL(linear_scratch)(const mae_pool *pool, mae_precision precision,
+int64_t KERNEL(linear_scratch)(const mae_pool *pool, mae_products products,
                                bool backward, int64_t rows, int64_t in,
                                int64_t out) {
-  const int64_t products =
-      product_scratch(pool, precision, backward, rows, in, out);
-  if (!rounds(precision)) return products;
-  return products + (rows + out) * in + (backward ? rows * out : 0);
+  const int64_t floats =
+      product_scratch(pool, products, backward, rows, in, out);
+  if (!rounds(products)) return floats;
+  return floats + (rows + out) * in + (backward ? rows * out : 0);
 }
 
 typedef struct rounding {
@@ -48,20 +48,20 @@ static const float *rounded(mae_pool *pool, const float *x, int64_t n,
   return y;
 }
 
-void KERNEL(linear_forward)(mae_pool *pool, mae_precision precision,
+void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
                             int64_t rows, int64_t in, int64_t out, bool gelu,
                             const float *x, const float *w,
                             const float *packed, const float *b,
                             const float *residual, float *pre, float *y,
                             float *scratch) {
-  if (rounds(precision)) {
+  if (rounds(products)) {
     float *copy =
-        scratch + product_scratch(pool, precision, false, rows, in, out);
+        scratch + product_scratch(pool, products, false, rows, in, out);
     x = rounded(pool, x, rows * in, copy);
     w = rounded(pool, w, out * in, copy + rows * in);
   }
-  const product p = {.bf16 = native(precision), .m = rows, .n = out, .k = in,
-                     .a = x, .a_row = in, .a_step = 1, .b = w, .b_step = 1,
+  const product p = {.products = after_rounding(products), .m = rows,
+                     .n = out, .k = in, .a = x, .a_row = in, .a_step = 1, .b = w, .b_step = 1,
                      .b_col = in, .c = gelu && pre ? pre : y, .ldc = out,
                      .bias = b, .residual = residual, .y = gelu ? y : NULL,
                      .packed_b = packed};
@@ -123,7 +123,7 @@ static void sum_columns(mae_pool *pool, int64_t rows, int64_t width,
   mae_pool_for(pool, width, row_grain(rows), sum_columns_range, &p);
 }
 
-void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
+void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
                              int64_t rows, int64_t in, int64_t out, bool gelu,
                              const float *x, const float *w, const float *pre,
                              float *dy, float *dx, bool add_dx, float *dw,
@@ -135,18 +135,19 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_precision precision,
   if (db) sum_columns(pool, rows, out, dy, db, add_db);
   const float *factor = dy;
   const bool in_place = dx == x;
-  if (rounds(precision)) {
+  if (rounds(products)) {
     float *copy =
-        scratch + product_scratch(pool, precision, true, rows, in, out);
+        scratch + product_scratch(pool, products, true, rows, in, out);
     if (dw) x = rounded(pool, x, rows * in, copy);
     if (dx) w = rounded(pool, w, out * in, copy + rows * in);
     factor = rounded(pool, dy, rows * out, copy + (rows + out) * in);
   }
-  const product dy_w = {.bf16 = native(precision), .m = rows, .n = in, .k = out,
+  const mae_products made = after_rounding(products);
+  const product dy_w = {.products = made, .m = rows, .n = in, .k = out,
                         .a = factor, .a_row = out, .a_step = 1, .b = w,
                         .b_step = in, .b_col = 1, .c = dx, .ldc = in,
                         .add = add_dx};
-  const product dy_x = {.bf16 = native(precision), .m = out, .n = in, .k = rows,
+  const product dy_x = {.products = made, .m = out, .n = in, .k = rows,
                         .a = factor, .a_row = 1, .a_step = out, .b = x,
                         .b_step = in, .b_col = 1, .c = dw, .ldc = in,
                         .add = add_dw};

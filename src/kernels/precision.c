@@ -7,6 +7,12 @@ mae_status mae_precision_check(const char *owner, mae_precision precision) {
                   owner, (int)precision);
 }
 
-bool mae_precision_native(const mae_kernels *kernels, mae_precision precision) {
-  return precision == MAE_PRECISION_F32 || kernels->best_bf16();
+mae_products mae_products_for(mae_isa isa, mae_precision precision) {
+  const bool amx = isa == MAE_ISA_AMX;
+  if (precision == MAE_PRECISION_F32)
+    return amx ? MAE_PRODUCTS_F32_AMX : MAE_PRODUCTS_F32;
+  if (amx) return MAE_PRODUCTS_BF16_AMX;
+  return isa == MAE_ISA_AVX512 && MAE_HAVE_BF16 && mae_cpu_has_avx512_bf16()
+             ? MAE_PRODUCTS_BF16_AVX512
+             : MAE_PRODUCTS_BF16_EMULATED;
 }

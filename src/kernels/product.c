@@ -41,10 +41,14 @@ static int64_t block_scratch(bool packs_a, int64_t n, int64_t k) {
          min_of(k, most.depth);
 }
 
-int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k) {
-  if (bf16) return KERNEL(product_bf16_scratch)(n, k);
-  if (!OWN) return 0;
+static int64_t own_scratch(int64_t n, int64_t k) {
   return max_of(block_scratch(false, n, k), block_scratch(true, n, k));
+}
+
+int64_t KERNEL(product_scratch)(mae_products products, int64_t n, int64_t k) {
+  const int64_t in_f32 = OWN ? own_scratch(n, k) : 0;
+  if (products == MAE_PRODUCTS_F32) return in_f32;
+  return max_of(KERNEL(product_bf16_scratch)(products, n, k), in_f32);
 }
 
 /* ------------------------------------------------------------- packing --- */
@@ -347,12 +351,13 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   p.n = min_of(g->width, p.n - column);
   p.a += row * p.a_row;
   p.b += column * p.b_col;
-  if (p.packed_b) p.packed_b += KERNEL(packed_weight)(p.k, column);
+  if (p.packed_b)
+    p.packed_b += KERNEL(packed_weight)(p.products, p.k, column);
   p.c += row * p.ldc + column;
   if (p.bias) p.bias += column;
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
-  if (p.bf16)
+  if (p.products != MAE_PRODUCTS_F32)
     KERNEL(product_bf16)(g, &p, worker);
   else if (OWN)
     multiply(g, &p, worker);
@@ -383,13 +388,22 @@ static void cut_columns(grid *g, int64_t parts) {
   g->height = part_size(m, (m + down - 1) / down, TILE_ROWS);
 }
 
-void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
+/* To make parts of factors takes longer than a few sums of them. */
+static bool is_thin(const product *p) {
+  return min_of(min_of(p->m, p->n), p->k) < BF16_TOGETHER;
+}
+
+void KERNEL(product)(mae_pool *pool, const product *whole, float *scratch) {
+  product now = *whole;
+  if (now.products == MAE_PRODUCTS_F32_AMX && is_thin(whole))
+    now.products = MAE_PRODUCTS_F32;
+  const product *p = &now;
   grid g = {.whole = p,
             .scratch = scratch,
-            .scratch_size = KERNEL(product_scratch)(p->bf16, p->n, p->k)};
+            .scratch_size = KERNEL(product_scratch)(p->products, p->n, p->k)};
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
-  if (p->bf16)
+  if (p->products != MAE_PRODUCTS_F32)
     cut_for_packing(&g, parts, BF16_TOGETHER, BF16_TOGETHER);
   else if (OWN && !packs_a(p))
     cut_columns(&g, parts);

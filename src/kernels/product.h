@@ -2,14 +2,13 @@
 #ifndef MAE_KERNELS_PRODUCT_H
 #define MAE_KERNELS_PRODUCT_H
 
-#include "base/cpu.h"
 #include "kernels/packing.h"
 
 /* c [m, n] (+)= a [m, k] b [k, n] + bias + residual, then y = gelu(c).
  * Element (i, p) of a is a[i * a_row + p * a_step], (p, j) of b is
  * b[p * b_step + j * b_col]; one of each two strides is 1. */
 typedef struct product {
-  mae_bf16 bf16; /* but NONE: round a's and b's elements to bf16 */
+  mae_products products; /* but BF16_EMULATED */
   int64_t m, n, k;
   const float *a, *b;
   int64_t a_row, a_step, b_step, b_col;
@@ -18,13 +17,14 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
-  const float *packed_b; /* in bf16: what pack_weight made of b; or NULL */
+  const float *packed_b; /* what pack_weight made of b, or NULL; not read where
+                            F32_AMX falls back to F32, as with few rows */
 } product;
 
 /* Over the pool.  Each worker has product_scratch floats of its own, as many
  * as a product of n columns and k terms needs, at most. */
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch);
-int64_t KERNEL(product_scratch)(mae_bf16 bf16, int64_t n, int64_t k);
+int64_t KERNEL(product_scratch)(mae_products products, int64_t n, int64_t k);
 
 /* The rectangles of c that a product is cut into. */
 typedef struct grid {
@@ -39,7 +39,8 @@ typedef struct grid {
 enum { BF16_TOGETHER = 32 };
 /* The rectangle p, as this worker. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
-int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k);
+int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
+                                     int64_t k);
 
 /* ------------------------------------------------- what both sorts share ---
  */

@@ -1,18 +1,16 @@
-/* c = a b of factors rounded to bf16, sums in f32: by the tiles of AMX, or by
+/* c = a b of factors in bf16, sums in f32: by the tiles of AMX, or by
  * AVX512_BF16.
  *
- * As in product.c, but both factors go to scratch, rounded, in tiles of
- * 16 x 32: a's hold rows of 32 terms; b's the transpose of such, which both
- * sorts of instructions want: rows of 16 columns, each two terms. */
+ * As in product.c, but both factors go to scratch, in tiles of 16 x 32: a's
+ * hold rows of 32 terms; b's the transpose of such, which both sorts of
+ * instructions want: rows of 16 columns, each two terms.
+ *
+ * Factors are rounded to bf16; or, for products in f32, cut into three parts,
+ * each the next 8 bits of the 24 there are.  Six of the nine products of parts
+ * are summed: what the others would add is less than rounding does. */
 #include "kernels/product.h"
 
-#if MAE_VEC_BYTES == 64 && defined(__has_include)
-#if __has_include(<amxbf16intrin.h>)
-#define HAVE_BF16
-#endif
-#endif
-
-#ifdef HAVE_BF16
+#if MAE_VEC_BYTES == 64 && MAE_HAVE_BF16
 
 #define USES_AMX __attribute__((target("amx-tile,amx-bf16")))
 #define USES_BF16 __attribute__((target("avx512bf16")))
@@ -22,8 +20,8 @@ enum {
   TERMS = 32,           /* of a tile */
   TILE = SIDE * TERMS,  /* elements */
   BOTH = BF16_TOGETHER, /* two tiles across and two down at a time */
-  DEPTH = 512,          /* terms at a time: a panel fits the first cache */
-  COLUMNS = 1024,       /* of b in scratch: they fit the second */
+  PARTS = 3,            /* of a number in f32 */
+  LINE = 64 / 2,        /* elements */
   ROWS = 4 * BOTH,      /* of a in scratch, where its terms lie apart */
 };
 
@@ -33,36 +31,82 @@ static int64_t whole(int64_t n, int64_t unit) {
   return (n + unit - 1) / unit * unit;
 }
 
-mae_bf16 KERNEL(best_bf16)(void) { return mae_cpu_bf16(); }
+/* How factors are packed, and how much of them: terms at a time, so that a
+ * panel fits the first cache, and columns of b, so that they fit the second. */
+typedef struct packing {
+  int64_t parts, depth, columns;
+} packing;
 
-static int64_t packed_size(int64_t rows, int64_t k) {
-  return whole(rows, BOTH) * whole(k, TERMS);
+static packing packing_for(mae_products products) {
+  return products == MAE_PRODUCTS_F32_AMX ? (packing){PARTS, 256, 512}
+                                          : (packing){1, 512, 1024};
 }
 
-int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
-  return packed_size(min_of(n, COLUMNS) + ROWS, min_of(k, DEPTH)) / 2;
+static int64_t packed_size(int64_t parts, int64_t rows, int64_t k) {
+  return parts * whole(rows, BOTH) * whole(k, TERMS);
+}
+
+int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
+                                     int64_t k) {
+  const packing most = packing_for(products);
+  return packed_size(most.parts, min_of(n, most.columns) + ROWS,
+                     min_of(k, most.depth)) /
+         2;
 }
 
 /* ------------------------------------------------------------- packing --- */
 
+INLINE vf top_of(vf x) {
+  return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32(~0xffff));
+}
+
+INLINE USES_BF16 vf rounded(vf x) {
+  const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)x);
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+}
+
+/* Of each number the first 8 bits, less these the next 8, less both the rest;
+ * none is lost.  high's come after low's. */
+INLINE USES_BF16 vf part_of(vf low, vf high, int part) {
+  const __m512i tops = _mm512_set_epi16(
+      63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29,
+      27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  if (part == 0)
+    return (vf)_mm512_permutex2var_epi16((__m512i)low, tops, (__m512i)high);
+  low -= top_of(low);
+  high -= top_of(high);
+  if (part == 2) {
+    low -= rounded(low);
+    high -= rounded(high);
+  }
+  return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+}
+
+/* In bf16: all of the numbers, rounded, or a part of three. */
+INLINE USES_BF16 vf in_bf16(vf low, vf high, int part, int parts) {
+  if (parts == PARTS) return part_of(low, high, part);
+  return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+}
+
 /* Sixteen vectors of pairs of terms: of 16 rows each, from memory where terms
  * are beside each other ... */
 INLINE USES_BF16 void pairs_along(vf v[SIDE], const float *x, int64_t stride,
-                                  int64_t rows, int64_t terms) {
+                                  int64_t rows, int64_t terms, int part,
+                                  int parts) {
   const int64_t low = min_of(terms, SIDE), high = terms - low;
   UNROLL for (int64_t i = 0; i < SIDE; i++) {
     const float *row = x + i * stride;
     v[i] = (vf){0};
     if (i < rows)
-      v[i] = (vf)_mm512_cvtne2ps_pbh((__m512)LOAD(row + SIDE, high),
-                                     (__m512)LOAD(row, low));
+      v[i] = in_bf16(LOAD(row, low), LOAD(row + SIDE, high), part, parts);
   }
 }
 
 /* ... or where they are `stride` apart, rows beside each other; then vector q
  * has terms 2 q and 2 q + 1 of all rows. */
 INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x, int64_t stride,
-                                   int64_t rows, int64_t terms) {
+                                   int64_t rows, int64_t terms, int part,
+                                   int parts) {
   const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
                                        26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
                                        5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
@@ -71,38 +115,52 @@ INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x, int64_t stride,
     const vf even = 2 * q < terms ? LOAD(pair, rows) : (vf){0};
     const vf odd = 2 * q + 1 < terms ? LOAD(pair + stride, rows) : (vf){0};
     v[q] = (vf)_mm512_permutexvar_epi16(
-        zip, (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even));
+        zip, (__m512i)in_bf16(even, odd, part, parts));
   }
 }
 
 /* A tile of `rows` x `terms`, the rest 0; pairs of terms down the tile where
- * it is b's. */
+ * it is b's.  Parts follow each other with the panel's other tile between. */
 INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
                                 int64_t stride, int64_t rows, int64_t terms,
-                                bool is_b) {
-  vf v[SIDE];
-  if (terms_adjoin)
-    pairs_along(v, x, stride, rows, terms);
-  else
-    pairs_across(v, x, stride, rows, terms);
-  if (terms_adjoin == is_b) transpose(v);
-  for (int i = 0; i < SIDE; i++) vf_store((float *)to + i * SIDE, v[i]);
-}
-
-static USES_BF16 void pack_any_tile(bf16 *to, const float *x, bool terms_adjoin,
-                                    int64_t stride, int64_t rows, int64_t terms,
-                                    bool is_b) {
-  pack_tile(to, x, terms_adjoin, stride, rows, terms, is_b);
-}
-
-#define PACK_WHOLE(name, terms_adjoin, is_b)                             \
-  static USES_BF16 void name(bf16 *to, const float *x, int64_t stride) { \
-    pack_tile(to, x, terms_adjoin, stride, SIDE, TERMS, is_b);           \
+                                bool is_b, int parts) {
+  UNROLL for (int part = 0; part < parts; part++) {
+    vf v[SIDE];
+    if (terms_adjoin)
+      pairs_along(v, x, stride, rows, terms, part, parts);
+    else
+      pairs_across(v, x, stride, rows, terms, part, parts);
+    if (terms_adjoin == is_b) transpose(v);
+    for (int i = 0; i < SIDE; i++)
+      vf_store((float *)(to + part * 2 * TILE) + i * SIDE, v[i]);
   }
-PACK_WHOLE(pack_a_along, true, false)
-PACK_WHOLE(pack_a_across, false, false)
-PACK_WHOLE(pack_b_along, true, true)
-PACK_WHOLE(pack_b_across, false, true)
+}
+
+typedef void pack_function(bf16 *to, const float *x, int64_t stride,
+                           int64_t rows, int64_t terms);
+
+/* Whole tiles, whose sizes the compiler knows, and any. */
+#define PACK(name, terms_adjoin, is_b, parts)                               \
+  static USES_BF16 void name(bf16 *to, const float *x, int64_t stride,      \
+                             int64_t rows, int64_t terms) {                 \
+    if (rows == SIDE && terms == TERMS)                                     \
+      pack_tile(to, x, terms_adjoin, stride, SIDE, TERMS, is_b, parts);     \
+    else                                                                    \
+      pack_tile(to, x, terms_adjoin, stride, rows, terms, is_b, parts);     \
+  }
+PACK(pack_a_across, false, false, 1)
+PACK(pack_a_along, true, false, 1)
+PACK(pack_b_across, false, true, 1)
+PACK(pack_b_along, true, true, 1)
+PACK(part_a_across, false, false, PARTS)
+PACK(part_a_along, true, false, PARTS)
+PACK(part_b_across, false, true, PARTS)
+PACK(part_b_along, true, true, PARTS)
+
+/* Indexed by whether it is in parts, is b, and whether terms adjoin. */
+static pack_function *const pack_functions[2][2][2] = {
+    {{pack_a_across, pack_a_along}, {pack_b_across, pack_b_along}},
+    {{part_a_across, part_a_along}, {part_b_across, part_b_along}}};
 
 /* A factor's element (row, term), b's columns being its rows, is
  * x[row * row_step + term * term_step]; one of the steps is 1. */
@@ -110,6 +168,7 @@ typedef struct factor {
   const float *x;
   int64_t row_step, term_step, rows, terms;
   bool is_b;
+  int64_t parts;
 } factor;
 
 static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
@@ -118,53 +177,54 @@ static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
   const int64_t rows = min_of(SIDE, f->rows - row);
   const int64_t terms = min_of(TERMS, f->terms - term);
   const float *x = f->x + row * f->row_step + term * f->term_step;
-  if (rows <= 0)
-    memset(to, 0, TILE * sizeof *to);
-  else if (rows < SIDE || terms < TERMS)
-    pack_any_tile(to, x, terms_adjoin, stride, rows, terms, f->is_b);
-  else if (f->is_b)
-    (terms_adjoin ? pack_b_along : pack_b_across)(to, x, stride);
+  if (rows > 0)
+    pack_functions[f->parts == PARTS][f->is_b][terms_adjoin](to, x, stride,
+                                                             rows, terms);
   else
-    (terms_adjoin ? pack_a_along : pack_a_across)(to, x, stride);
+    for (int64_t part = 0; part < f->parts; part++)
+      memset(to + part * 2 * TILE, 0, TILE * sizeof *to);
 }
 
 /* Panels of two tiles of rows and all terms: the first tile and the second
- * turn by turn.  Memory is read in its order as far as tiles allow. */
+ * turn by turn, of each part.  Memory is read in its order as far as tiles
+ * allow. */
 static void pack(bf16 *to, const factor *f) {
-  const int64_t panel = packed_size(BOTH, f->terms);
+  const int64_t panel = packed_size(f->parts, BOTH, f->terms);
   const int64_t rows = whole(f->rows, BOTH);
   const int64_t together = f->term_step == 1 ? BOTH : rows;
   for (int64_t first = 0; first < rows; first += together)
     for (int64_t term = 0; term < f->terms; term += TERMS)
       for (int64_t row = first; row < first + together; row += SIDE)
-        pack_tile_at(
-            to + row / BOTH * panel + term * BOTH + row / SIDE % 2 * TILE, f,
-            row, term);
+        pack_tile_at(to + row / BOTH * panel + f->parts * term * BOTH +
+                         row / SIDE % 2 * TILE,
+                     f, row, term);
 }
 
 /* [out, in] */
 typedef struct weight {
   const float *w;
-  int64_t in, out;
+  int64_t in, out, parts;
   float *packed;
 } weight;
 
-int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
-  return packed_size(out, in) / 2;
+int64_t KERNEL(packed_weight)(mae_products products, int64_t in, int64_t out) {
+  if (products == MAE_PRODUCTS_F32 || products == MAE_PRODUCTS_BF16_EMULATED)
+    return 0;
+  return packed_size(packing_for(products).parts, out, in) / 2;
 }
 
 static void pack_panel(void *arg, int64_t i, int32_t worker) {
   (void)worker;
   const weight *p = arg;
   const int64_t first = i * BOTH;
-  pack((bf16 *)(p->packed + KERNEL(packed_weight)(p->in, first)),
+  pack((bf16 *)p->packed + packed_size(p->parts, first, p->in),
        &(factor){p->w + first * p->in, p->in, 1, min_of(BOTH, p->out - first),
-                 p->in, true});
+                 p->in, true, p->parts});
 }
 
-void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
-                         const float *w, float *packed) {
-  weight p = {w, in, out, packed};
+void KERNEL(pack_weight)(mae_pool *pool, mae_products products, int64_t in,
+                         int64_t out, const float *w, float *packed) {
+  weight p = {w, in, out, packing_for(products).parts, packed};
   mae_pool_run(pool, (out + BOTH - 1) / BOTH, pack_panel, &p);
 }
 
@@ -185,13 +245,65 @@ typedef struct sums {
   float *c;
   int64_t ldc;
   bool half;
+  const float *next; /* rows of c that will be wanted soon */
+  int64_t next_row;
+  const bf16 *ahead; /* `elements` of b that will be wanted after them */
+  int64_t elements;
 } sums;
 
 typedef void sum_function(const sums *s);
 
-/* b's tiles pass by the first level of cache, where a's stay. */
-INLINE USES_AMX void sum_tiles(const sums *s, bool half) {
-  enum { ROW = TERMS * sizeof(bf16) };
+/* A step's share of what will be wanted soon: all at once would wait for each
+ * other. */
+INLINE void fetch_next(const sums *s, int64_t step) {
+  const int64_t end = (step + 1) * BOTH / s->steps;
+  for (int64_t row = step * BOTH / s->steps; row < end; row++)
+    fetch(s->next + row * s->next_row, BOTH);
+  const int64_t last = (step + 1) * s->elements / s->steps;
+  for (int64_t i = step * s->elements / s->steps; i < last; i += LINE)
+    __builtin_prefetch(s->ahead + i, 0, 2);
+}
+
+enum { TILE_ROW = TERMS * sizeof(bf16) };
+
+INLINE USES_AMX void load_a(const bf16 *a, bool half) {
+  _tile_loadd(4, a, TILE_ROW);
+  if (!half) _tile_loadd(5, a + TILE, TILE_ROW);
+}
+
+/* These pass by the first level of cache, where a's stay. */
+INLINE USES_AMX void load_b(const bf16 *b) {
+  _tile_stream_loadd(6, b, TILE_ROW);
+  _tile_stream_loadd(7, b + TILE, TILE_ROW);
+}
+
+INLINE USES_AMX void multiply_tiles(bool half) {
+  _tile_dpbf16ps(0, 4, 6);
+  if (!half) _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if (!half) _tile_dpbf16ps(3, 5, 7);
+}
+
+/* The first part of a with all three of b, the second with two, the third with
+ * one; in an order that loads little more than once. */
+INLINE USES_AMX void multiply_parts(const bf16 *a, const bf16 *b, bool half) {
+  enum { PART = 2 * TILE };
+  load_a(a, half);
+  load_b(b + 2 * PART);
+  multiply_tiles(half);
+  load_b(b + PART);
+  multiply_tiles(half);
+  load_a(a + PART, half);
+  multiply_tiles(half);
+  load_b(b);
+  multiply_tiles(half);
+  load_a(a + 2 * PART, half);
+  multiply_tiles(half);
+  load_a(a, half);
+  multiply_tiles(half);
+}
+
+INLINE USES_AMX void sum_tiles(const sums *s, int64_t parts, bool half) {
   const bf16 *a = s->a, *b = s->b;
   if (s->begin) {
     const int64_t row = s->pitch * (int64_t)sizeof *s->begin;
@@ -205,15 +317,17 @@ INLINE USES_AMX void sum_tiles(const sums *s, bool half) {
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t i = 0; i < s->steps; i++, a += 2 * TILE, b += 2 * TILE) {
-    _tile_loadd(4, a, ROW);
-    _tile_stream_loadd(6, b, ROW);
-    if (!half) _tile_loadd(5, a + TILE, ROW);
-    _tile_stream_loadd(7, b + TILE, ROW);
-    _tile_dpbf16ps(0, 4, 6);
-    if (!half) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if (!half) _tile_dpbf16ps(3, 5, 7);
+  for (int64_t i = 0; i < s->steps; i++) {
+    fetch_next(s, i);
+    if (parts == PARTS) {
+      multiply_parts(a, b, half);
+    } else {
+      load_a(a, half);
+      load_b(b);
+      multiply_tiles(half);
+    }
+    a += parts * 2 * TILE;
+    b += parts * 2 * TILE;
   }
   const int64_t row = s->ldc * (int64_t)sizeof *s->c;
   _tile_stored(0, s->c, row);
@@ -222,13 +336,16 @@ INLINE USES_AMX void sum_tiles(const sums *s, bool half) {
   if (!half) _tile_stored(3, s->c + SIDE * s->ldc + SIDE, row);
 }
 
-static USES_AMX void sum_by_amx(const sums *s) {
-  will_be_read(s);
-  if (s->half)
-    sum_tiles(s, true);
-  else
-    sum_tiles(s, false);
-}
+#define SUM_BY_AMX(name, parts)                \
+  static USES_AMX void name(const sums *s) {   \
+    will_be_read(s);                           \
+    if (s->half)                               \
+      sum_tiles(s, parts, true);               \
+    else                                       \
+      sum_tiles(s, parts, false);              \
+  }
+SUM_BY_AMX(sum_by_amx, 1)
+SUM_BY_AMX(sum_parts_by_amx, PARTS)
 
 /* Eight rows at a time, as registers hold. */
 static USES_BF16 void sum_by_avx512(const sums *s) {
@@ -244,6 +361,7 @@ static USES_BF16 void sum_by_avx512(const sums *s) {
       sum[i][1] = (__m512)vf_load(begin + SIDE);
     }
     for (int64_t p = 0; p < s->steps; p++) {
+      if (first == 0) fetch_next(s, p);
       const bf16 *rows =
           s->a + (2 * p + first / SIDE) * TILE + first % SIDE * TERMS;
       const bf16 *columns = s->b + 2 * p * TILE;
@@ -295,6 +413,7 @@ typedef struct shared_block {
   const block *t;
   const bf16 *b; /* its panels, */
   int64_t panel; /* from each to the next */
+  bool more;     /* after them in memory come the next block's */
 } shared_block;
 
 /* Rows of a that are packed together. */
@@ -302,39 +421,80 @@ static int64_t rows_at_once(const product *p) {
   return p->a_step == 1 ? BOTH : ROWS;
 }
 
-/* The sums of rows i on and columns j on, where whole tiles would reach beyond
- * c or begin with more than one thing: first apart, then to c. */
-static void sum_apart(const product *p, const block *t, sums *s, int64_t i,
-                      int64_t rows, int64_t j, int64_t columns,
-                      sum_function *sum) {
+/* A tile of c: rows i on, columns j on. */
+typedef struct place {
+  int64_t i, rows, j, columns;
+} place;
+
+/* What its sums begin with. */
+static void begin_sums(const product *p, const block *t, const place *at,
+                       sums *s) {
+  if (p->add || t->begin) {
+    s->begin = p->c + at->i * p->ldc + at->j;
+    s->pitch = p->ldc;
+  } else if (p->bias) {
+    s->begin = p->bias + at->j;
+    s->pitch = 0;
+  }
+}
+
+static void finish_sums(const product *p, const block *t, const place *at) {
+  if (!p->y || t->begin + t->k < p->k) return;
+  for (int64_t i = at->i; i < at->i + at->rows; i++)
+    gelu_row(p->y + i * p->ldc + at->j, p->c + i * p->ldc + at->j,
+             at->columns);
+}
+
+static void sum_in_place(const product *p, const block *t, const place *at,
+                         sums *s, sum_function *sum) {
+  s->c = p->c + at->i * p->ldc + at->j;
+  s->ldc = p->ldc;
+  begin_sums(p, t, at, s);
+  sum(s);
+  finish_sums(p, t, at);
+}
+
+/* The same where whole tiles would reach beyond c. */
+static void sum_at_edge(const product *p, const block *t, const place *at,
+                        sums *s, sum_function *sum) {
+  _Alignas(64) float apart[BOTH * BOTH] = {0};
+  begin_sums(p, t, at, s);
+  if (s->begin) {
+    for (int64_t i = 0; i < at->rows; i++)
+      copy_row(apart + i * BOTH, s->begin + i * s->pitch, at->columns);
+    s->begin = apart;
+    s->pitch = BOTH;
+  }
+  s->c = apart;
+  s->ldc = BOTH;
+  s->half = at->rows <= SIDE;
+  sum(s);
+  for (int64_t i = 0; i < at->rows; i++)
+    copy_row(p->c + (at->i + i) * p->ldc + at->j, apart + i * BOTH,
+             at->columns);
+  finish_sums(p, t, at);
+}
+
+/* Or where they begin with more than one thing: these come after. */
+static void sum_apart(const product *p, const block *t, const place *at,
+                      sums *s, sum_function *sum) {
   _Alignas(64) float apart[BOTH * BOTH];
   s->c = apart;
   s->ldc = BOTH;
-  s->half = rows <= SIDE;
+  s->half = at->rows <= SIDE;
   sum(s);
-  if (columns == BOTH) /* a number known beforehand: no loop */
-    finish_rows(p, t, i, rows, j, BOTH, apart, BOTH);
+  if (at->columns == BOTH) /* a number known beforehand: no loop */
+    finish_rows(p, t, at->i, at->rows, at->j, BOTH, apart, BOTH);
   else
-    finish_rows(p, t, i, rows, j, columns, apart, BOTH);
+    finish_rows(p, t, at->i, at->rows, at->j, at->columns, apart, BOTH);
 }
 
-/* Else straight to c. */
-static void sum_in_place(const product *p, const block *t, sums *s, int64_t i,
-                         int64_t j, sum_function *sum) {
-  s->c = p->c + i * p->ldc + j;
-  s->ldc = p->ldc;
-  if (p->add || t->begin) {
-    s->begin = s->c;
-    s->pitch = p->ldc;
-  } else if (p->bias) {
-    s->begin = p->bias + j;
-    s->pitch = 0;
+static sum_function *sum_function_for(mae_products products) {
+  switch (products) {
+    case MAE_PRODUCTS_F32_AMX: return sum_parts_by_amx;
+    case MAE_PRODUCTS_BF16_AMX: return sum_by_amx;
+    default: return sum_by_avx512;
   }
-  for (int64_t row = 0; row < BOTH; row++) fetch(s->c + row * p->ldc, BOTH);
-  sum(s);
-  if (p->y && t->begin + t->k == p->k)
-    for (int64_t row = 0; row < BOTH; row++)
-      gelu_row(p->y + (i + row) * p->ldc + j, s->c + row * p->ldc, BOTH);
 }
 
 /* Rows i on of c, as many as a panel of a has. */
@@ -342,19 +502,36 @@ static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   const product *p = s->p;
   const block *t = s->t;
   const int64_t steps = whole(t->k, TERMS) / TERMS;
-  const int64_t rows = min_of(BOTH, p->m - i);
+  const int64_t parts = packing_for(p->products).parts;
   const bool several =
       t->begin == 0 && (p->residual || (p->add && p->bias));
-  sum_function *sum = p->bf16 == MAE_BF16_AMX ? sum_by_amx : sum_by_avx512;
+  sum_function *sum = sum_function_for(p->products);
+  place at = {.i = i, .rows = min_of(BOTH, p->m - i), .j = t->first};
   const bf16 *b = s->b;
-  for (int64_t j = 0; j < t->n; j += BOTH, b += s->panel) {
-    const int64_t columns = min_of(BOTH, t->n - j);
-    sums these = {.steps = steps, .a = a, .b = b};
-    if (several || rows < BOTH || columns < BOTH)
-      sum_apart(p, t, &these, i, rows, t->first + j, columns, sum);
+  const float *c = p->c + i * p->ldc;
+  for (int64_t left = t->n; left > 0; left -= BOTH, b += s->panel) {
+    at.columns = min_of(BOTH, left);
+    sums these = {.steps = steps, .a = a, .b = b, .next_row = p->ldc};
+    if (s->more) {
+      const int64_t all = packed_size(parts, BOTH, t->k);
+      const int64_t share = whole(all / ((p->m + BOTH - 1) / BOTH), LINE);
+      const int64_t done = min_of(i / BOTH * share, all);
+      these.ahead = b + all + done;
+      these.elements = min_of(share, all - done);
+    }
+    these.next = left > BOTH ? c + at.j + BOTH : c + BOTH * p->ldc + t->first;
+    if (several)
+      sum_apart(p, t, &at, &these, sum);
+    else if (at.rows < BOTH || at.columns < BOTH)
+      sum_at_edge(p, t, &at, &these, sum);
     else
-      sum_in_place(p, t, &these, i, t->first + j, sum);
+      sum_in_place(p, t, &at, &these, sum);
+    at.j += BOTH;
   }
+}
+
+static bool by_amx(const product *p) {
+  return p->products != MAE_PRODUCTS_BF16_AVX512;
 }
 
 static void multiply_shared(void *arg, int64_t part, int32_t worker) {
@@ -363,33 +540,38 @@ static void multiply_shared(void *arg, int64_t part, int32_t worker) {
   const block *t = s->t;
   const int64_t first = part * rows_at_once(p);
   const int64_t rows = min_of(rows_at_once(p), p->m - first);
+  const int64_t parts = packing_for(p->products).parts;
   bf16 *packed_a = (bf16 *)scratch_of(s->grid, worker);
   pack(packed_a, &(factor){p->a + first * p->a_row + t->begin * p->a_step,
-                           p->a_row, p->a_step, rows, t->k, false});
-  if (p->bf16 == MAE_BF16_AMX) begin_amx();
+                           p->a_row, p->a_step, rows, t->k, false, parts});
+  if (by_amx(p)) begin_amx();
   for (int64_t i = 0; i < rows; i += BOTH)
-    multiply_panel(s, packed_a + packed_size(i, t->k), first + i);
-  if (p->bf16 == MAE_BF16_AMX) end_amx();
+    multiply_panel(s, packed_a + packed_size(parts, i, t->k), first + i);
+  if (by_amx(p)) end_amx();
 }
 
 /* The block's part of b from memory to scratch. */
 static const bf16 *pack_block(const grid *g, const product *p, const block *t,
                               int32_t worker) {
-  bf16 *packed = (bf16 *)scratch_of(g, worker) + packed_size(ROWS, t->k);
+  const int64_t parts = packing_for(p->products).parts;
+  bf16 *packed =
+      (bf16 *)scratch_of(g, worker) + packed_size(parts, ROWS, t->k);
   pack(packed, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
-                         p->b_col, p->b_step, t->n, t->k, true});
+                         p->b_col, p->b_step, t->n, t->k, true, parts});
   return packed;
 }
 
 static void multiply_block(const grid *g, const product *p, const block *t,
                            int32_t worker) {
+  const int64_t parts = packing_for(p->products).parts;
   shared_block s = {.grid = g, .p = p, .t = t};
   if (p->packed_b) {
-    s.panel = packed_size(BOTH, p->k);
-    s.b = (const bf16 *)p->packed_b + packed_size(t->first, p->k) +
-          t->begin * BOTH;
+    s.panel = packed_size(parts, BOTH, p->k);
+    s.b = (const bf16 *)p->packed_b + packed_size(parts, t->first, p->k) +
+          packed_size(parts, BOTH, t->begin);
+    s.more = t->begin + t->k < p->k;
   } else {
-    s.panel = packed_size(BOTH, t->k);
+    s.panel = packed_size(parts, BOTH, t->k);
     s.b = pack_block(g, p, t, worker);
   }
   const int64_t at_once = rows_at_once(p);
@@ -397,8 +579,9 @@ static void multiply_block(const grid *g, const product *p, const block *t,
 }
 
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
-  const int64_t width = part_size(p->n, COLUMNS, BOTH);
-  const int64_t depth = part_size(p->k, DEPTH, TERMS);
+  const packing most = packing_for(p->products);
+  const int64_t width = part_size(p->n, most.columns, BOTH);
+  const int64_t depth = part_size(p->k, most.depth, TERMS);
   for (int64_t j = 0; j < p->n; j += width)
     for (int64_t s = 0; s < p->k; s += depth) {
       const block t = {j, min_of(width, p->n - j), s, min_of(depth, p->k - s)};
@@ -408,22 +591,22 @@ void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
 
 #else
 
-mae_bf16 KERNEL(best_bf16)(void) { return MAE_BF16_NONE; }
-
 /* Never called. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   (void)g, (void)p, (void)worker;
 }
-void KERNEL(pack_weight)(mae_pool *pool, int64_t in, int64_t out,
-                         const float *w, float *packed) {
-  (void)pool, (void)in, (void)out, (void)w, (void)packed;
+void KERNEL(pack_weight)(mae_pool *pool, mae_products products, int64_t in,
+                         int64_t out, const float *w, float *packed) {
+  (void)pool, (void)products, (void)in, (void)out, (void)w, (void)packed;
 }
-int64_t KERNEL(packed_weight)(int64_t in, int64_t out) {
-  (void)in, (void)out;
+
+int64_t KERNEL(packed_weight)(mae_products products, int64_t in, int64_t out) {
+  (void)products, (void)in, (void)out;
   return 0;
 }
-int64_t KERNEL(product_bf16_scratch)(int64_t n, int64_t k) {
-  (void)n, (void)k;
+int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
+                                     int64_t k) {
+  (void)products, (void)n, (void)k;
   return 0;
 }
 

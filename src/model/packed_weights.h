@@ -1,5 +1,5 @@
-/* The weights of the encoder's blocks as products in bf16 want them, for many
- * graphs at once. */
+/* The weights of the encoder's blocks as products want them, for many graphs at
+ * once. */
 #ifndef MAE_MODEL_PACKED_WEIGHTS_H
 #define MAE_MODEL_PACKED_WEIGHTS_H
 
@@ -11,11 +11,12 @@ typedef struct mae_packed_weights {
   float *data;
 } mae_packed_weights;
 
-/* As the model's weights are now.  Nothing is packed, and `of` stays NULL,
- * where products in bf16 are emulated. */
+/* As the model's weights are now, for products of that precision.  Nothing is
+ * packed, and `of` stays NULL, where these read weights as they are. */
 mae_status mae_packed_weights_init(mae_packed_weights *packed,
                                    mae_context *context,
-                                   const mae_model *model);
+                                   const mae_model *model,
+                                   mae_precision precision);
 /* Fine on a zeroed one. */
 void mae_packed_weights_free(mae_packed_weights *packed);
 

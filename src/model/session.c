@@ -152,8 +152,9 @@ static mae_status set_up(mae_session *s) {
   MAE_TRY(mae_config_kept(c, o->feature_mask_ratio, false, &s->feature_kept));
   if (mae_config_has_decoder(c))
     MAE_TRY(mae_config_kept(c, o->mask_ratio, true, &s->kept));
-  if (o->pack_weights && o->precision == MAE_PRECISION_BF16)
-    MAE_TRY(mae_packed_weights_init(&s->packed, s->context, s->model));
+  if (o->pack_weights)
+    MAE_TRY(mae_packed_weights_init(&s->packed, s->context, s->model,
+                                    o->precision));
   const bool many = o->mode == MAE_MODE_THROUGHPUT;
   int32_t lanes = many ? mae_context_threads(s->context) : 1;
   s->lanes = mae_calloc((size_t)lanes, sizeof *s->lanes);

@@ -1,5 +1,6 @@
 #include "tool/classifier.h"
 
+#include "tool/context.h"
 #include "tool/option_count.h"
 #include "tool/profile.h"
 #include "tool/say.h"
@@ -52,7 +53,7 @@ int classifier_open(const classifier_options *o, classifier *c) {
   int status = weights_load_to_use(&o->weights, o->model_path, &c->model);
   if (status == TOOL_OK) status = take_names(o->model_path, c);
   if (status == TOOL_OK) status = set_session(o, c);
-  if (status == TOOL_OK && profile_context(o->threads, &c->context) != MAE_OK)
+  if (status == TOOL_OK && open_context(o->threads, &c->context) != MAE_OK)
     status = fail_library();
   return status;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "tool/context.h"
 #include "tool/features.h"
 #include "tool/passes.h"
 #include "tool/profile.h"
@@ -61,7 +62,7 @@ static mae_status open_job(job *j, const mae_config *config,
   const features_request *r = j->request;
   const char *const *paths = (const char *const *)r->paths.items;
   rows_layout layout = layout_of(r, config);
-  MAE_TRY(profile_context(r->threads, &j->context));
+  MAE_TRY(open_context(r->threads, &j->context));
   MAE_TRY(mae_session_create(j->context, j->model, o, &j->session));
   int64_t value = layout.dtype == MAE_DTYPE_F16 ? 2 : 4;
   if (row_bytes(&layout) / value != mae_session_feature_size(j->session))

@@ -7,6 +7,7 @@
 #include "tool/cached_features.h"
 #include "tool/class_names.h"
 #include "tool/classify.h"
+#include "tool/context.h"
 #include "tool/interrupt.h"
 #include "tool/probe.h"
 #include "tool/profile.h"
@@ -65,7 +66,7 @@ static int make_parts(job *j, mae_model *encoder) {
   if (status != TOOL_OK) return status;
   if (mae_dataset_open_labelled(r->data_path, NULL, 0, &j->data) != MAE_OK ||
       make_classifier(j, encoder) != MAE_OK ||
-      profile_context(r->threads, &j->context) != MAE_OK)
+      open_context(r->threads, &j->context) != MAE_OK)
     return fail_library();
   return TOOL_OK;
 }

@@ -6,19 +6,6 @@
 
 static const char *const passes[] = {"forward", "recompute", "backward", "-"};
 
-static int32_t is_asked(void) {
-  const char *value = getenv("MAE_PROFILE");
-  return value && *value && strcmp(value, "0") ? 1 : 0;
-}
-
-mae_status profile_context(int32_t threads, mae_context **context) {
-  mae_context_options o;
-  mae_context_options_init(&o, sizeof o);
-  o.threads = threads;
-  o.profile = is_asked();
-  return mae_context_create(&o, context);
-}
-
 static int longest_first(const void *a, const void *b) {
   const double x = ((const mae_profile_entry *)a)->seconds;
   const double y = ((const mae_profile_entry *)b)->seconds;

@@ -6,11 +6,7 @@
 
 #include "libmae/mae.h"
 
-/* A context of so many threads (0: one per CPU), with a profile when the
- * environment asks for one. */
-mae_status profile_context(int32_t threads, mae_context **context);
-
-/* Its entries as a table, the longest first; nothing when there are none.  The
+/* A context's entries as a table, the longest first; nothing when there are none.  The
  * columns are words without spaces: part, op, pass, calls, seconds, share of
  * all, and GFLOP/s of what is counted in FLOPs, else "-". */
 void profile_print(const mae_context *context, FILE *out);

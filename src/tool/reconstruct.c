@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "tool/commands.h"
+#include "tool/context.h"
 #include "tool/failures.h"
 #include "tool/look.h"
 #include "tool/parse.h"
@@ -173,7 +174,7 @@ static int run(request *r) {
   if (r->paths.count > MOST_IMAGES)
     return fail("%zu images are more than %d", r->paths.count, MOST_IMAGES);
   int status = weights_load_to_use(&r->weights, r->model_path, &model);
-  if (status == TOOL_OK && profile_context(0, &context) != MAE_OK)
+  if (status == TOOL_OK && open_context(0, &context) != MAE_OK)
     status = fail_library();
   if (status == TOOL_OK) status = with_session(r, context, model);
   profile_print(context, stderr);

@@ -8,6 +8,7 @@
 
 #include "base/pool.h"
 #include "tool/chart.h"
+#include "tool/context.h"
 #include "tool/interrupt.h"
 #include "tool/mpi.h"
 #include "tool/precision.h"
@@ -150,7 +151,7 @@ static mae_status make_trainer(run *r) {
   o.batch_size = s->loader.batch_size;
   o.warmup_steps = (int64_t)(s->warmup_epochs * an_epoch + 0.5);
   o.total_steps = r->updates = s->epochs * r->batches / o.accum_steps;
-  MAE_TRY(profile_context(share_of_cpus(s->threads), &r->context));
+  MAE_TRY(open_context(share_of_cpus(s->threads), &r->context));
   MAE_TRY(mae_trainer_create(r->context, r->model, &o, &r->trainer));
   return mae_trainer_set_communicator(r->trainer, mpi_communicator());
 }
