@@ -293,28 +293,16 @@ static void multiply_block(const grid *g, const product *p, const block *t,
   share_rows(g, worker, (p->m + ROWS - 1) / ROWS, multiply_shared, &s);
 }
 
-/* The next block of at most that size, terms before columns, the first after
- * {0}; false: none. */
-static bool advance(const product *p, const block_shape *size, block *t) {
-  t->begin += t->k;
-  if (t->begin == p->k) {
-    t->begin = 0;
-    t->first += t->n;
-  }
-  t->n = min_of(size->columns, p->n - t->first);
-  t->k = min_of(size->depth, p->k - t->begin);
-  return t->n > 0;
-}
-
 static void multiply(const grid *g, const product *p, int32_t worker) {
   const block_shape most = shape_for(packs_a(p));
-  const block_shape size = {part_size(p->k, most.depth, 1),
-                            part_size(p->n, most.columns, LANES)};
+  const block size = {.n = part_size(p->n, most.columns, LANES),
+                      .k = part_size(p->k, most.depth, 1)};
   block t = {0};
-  for (bool more = advance(p, &size, &t); more;) {
+  next_block(p, &size, &t);
+  while (t.n) {
     block after = t;
-    more = advance(p, &size, &after);
-    multiply_block(g, p, &t, more ? &after : NULL, worker);
+    next_block(p, &size, &after);
+    multiply_block(g, p, &t, after.n ? &after : NULL, worker);
     t = after;
   }
 }

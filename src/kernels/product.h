@@ -73,6 +73,18 @@ typedef struct block {
   int64_t first, n, begin, k;
 } block;
 
+/* From a block, or first {0}, to the next of at most that size, terms before
+ * columns; after the last its n is 0. */
+static inline void next_block(const product *p, const block *size, block *t) {
+  t->begin += t->k;
+  if (t->begin == p->k) {
+    t->begin = 0;
+    t->first += t->n;
+  }
+  t->n = min_of(size->n, p->n - t->first);
+  t->k = min_of(size->k, p->k - t->begin);
+}
+
 /* `columns` sums of row i from column j on, to where they belong. */
 static inline void finish_row(const product *p, const block *t, int64_t i,
                               int64_t j, int64_t columns, const float *sums) {

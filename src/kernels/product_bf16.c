@@ -411,9 +411,10 @@ typedef struct shared_block {
   const grid *grid;
   const product *p;
   const block *t;
-  const bf16 *b; /* its panels, */
-  int64_t panel; /* from each to the next */
-  bool more;     /* after them in memory come the next block's */
+  const bf16 *b;     /* its panels, */
+  int64_t panel;     /* from each to the next */
+  const bf16 *ahead; /* the next block's, as far apart; NULL: not packed yet */
+  int64_t elements;  /* of each of these */
 } shared_block;
 
 /* Rows of a that are packed together. */
@@ -502,7 +503,8 @@ static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   const product *p = s->p;
   const block *t = s->t;
   const int64_t steps = whole(t->k, TERMS) / TERMS;
-  const int64_t parts = packing_for(p->products).parts;
+  const int64_t share = whole(s->elements / ((p->m + BOTH - 1) / BOTH), LINE);
+  const int64_t done = min_of(i / BOTH * share, s->elements);
   const bool several =
       t->begin == 0 && (p->residual || (p->add && p->bias));
   sum_function *sum = sum_function_for(p->products);
@@ -512,12 +514,9 @@ static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   for (int64_t left = t->n; left > 0; left -= BOTH, b += s->panel) {
     at.columns = min_of(BOTH, left);
     sums these = {.steps = steps, .a = a, .b = b, .next_row = p->ldc};
-    if (s->more) {
-      const int64_t all = packed_size(parts, BOTH, t->k);
-      const int64_t share = whole(all / ((p->m + BOTH - 1) / BOTH), LINE);
-      const int64_t done = min_of(i / BOTH * share, all);
-      these.ahead = b + all + done;
-      these.elements = min_of(share, all - done);
+    if (s->ahead) {
+      these.ahead = s->ahead + (b - s->b) + done;
+      these.elements = min_of(share, s->elements - done);
     }
     these.next = left > BOTH ? c + at.j + BOTH : c + BOTH * p->ldc + t->first;
     if (several)
@@ -561,15 +560,23 @@ static const bf16 *pack_block(const grid *g, const product *p, const block *t,
   return packed;
 }
 
+/* The same where all of b is packed. */
+static const bf16 *packed_at(const product *p, const block *t) {
+  const int64_t parts = packing_for(p->products).parts;
+  return (const bf16 *)p->packed_b + packed_size(parts, t->first, p->k) +
+         packed_size(parts, BOTH, t->begin);
+}
+
+/* after: the block that comes next, of no columns when there is none. */
 static void multiply_block(const grid *g, const product *p, const block *t,
-                           int32_t worker) {
+                           const block *after, int32_t worker) {
   const int64_t parts = packing_for(p->products).parts;
   shared_block s = {.grid = g, .p = p, .t = t};
   if (p->packed_b) {
     s.panel = packed_size(parts, BOTH, p->k);
-    s.b = (const bf16 *)p->packed_b + packed_size(parts, t->first, p->k) +
-          packed_size(parts, BOTH, t->begin);
-    s.more = t->begin + t->k < p->k;
+    s.b = packed_at(p, t);
+    s.ahead = after->n ? packed_at(p, after) : NULL;
+    s.elements = packed_size(parts, BOTH, after->k);
   } else {
     s.panel = packed_size(parts, BOTH, t->k);
     s.b = pack_block(g, p, t, worker);
@@ -580,13 +587,16 @@ static void multiply_block(const grid *g, const product *p, const block *t,
 
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   const packing most = packing_for(p->products);
-  const int64_t width = part_size(p->n, most.columns, BOTH);
-  const int64_t depth = part_size(p->k, most.depth, TERMS);
-  for (int64_t j = 0; j < p->n; j += width)
-    for (int64_t s = 0; s < p->k; s += depth) {
-      const block t = {j, min_of(width, p->n - j), s, min_of(depth, p->k - s)};
-      multiply_block(g, p, &t, worker);
-    }
+  const block size = {.n = part_size(p->n, most.columns, BOTH),
+                      .k = part_size(p->k, most.depth, TERMS)};
+  block t = {0};
+  next_block(p, &size, &t);
+  while (t.n) {
+    block after = t;
+    next_block(p, &size, &after);
+    multiply_block(g, p, &t, &after, worker);
+    t = after;
+  }
 }
 
 #else
