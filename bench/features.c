@@ -67,7 +67,7 @@ static mae_session *open_session(const request *r, mae_context *context,
   mae_session_options_init(&o, sizeof o);
   o.batch_size = r->batch;
   o.precision = precision_of(context, r->precision);
-  o.pack_weights = 1;
+  o.pack_weights = r->turns.steps > 0; /* no use for the first features */
   if (r->throughput) {
     const int threads = mae_context_threads(context);
     o.mode = MAE_MODE_THROUGHPUT;

@@ -2,6 +2,7 @@
 
 #include "tool/context.h"
 #include "tool/option_count.h"
+#include "tool/precision.h"
 #include "tool/profile.h"
 #include "tool/say.h"
 
@@ -44,8 +45,7 @@ static int set_session(const classifier_options *o, classifier *c) {
       mae_model_config(c->model, &config) != MAE_OK)
     return fail_library();
   if (o->batch) c->session.batch_size = o->batch;
-  c->session.precision = o->precision;
-  c->session.pack_weights = 1;
+  precision_set(&c->session, o->precision);
   return look_apply(&o->look, &config, &c->session);
 }
 

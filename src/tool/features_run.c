@@ -5,6 +5,7 @@
 #include "tool/context.h"
 #include "tool/features.h"
 #include "tool/passes.h"
+#include "tool/precision.h"
 #include "tool/profile.h"
 #include "tool/rows.h"
 #include "tool/say.h"
@@ -29,8 +30,7 @@ static int session_options(const features_request *r, mae_config *config,
   o->l2_normalize = r->l2;
   o->dtype = r->dtype;
   o->mode = r->mode;
-  o->precision = r->precision;
-  o->pack_weights = 1;
+  precision_set(o, r->precision);
   if (r->n_blocks == 1) o->block = r->blocks[0];
   if (r->n_blocks > 1) {
     o->blocks = r->blocks;

@@ -26,6 +26,13 @@ int precision_option(const char *value, mae_precision *precision) {
   return fail_usage("--precision: '%s' is not f32 or bf16", value);
 }
 
+/* In f32 passes of many images gain nothing by a copy, larger than what it is
+ * made of. */
+void precision_set(mae_session_options *options, mae_precision precision) {
+  options->precision = precision;
+  options->pack_weights = precision == MAE_PRECISION_BF16;
+}
+
 void precision_tell(const mae_context *context, mae_precision precision) {
   if (!mae_context_precision_is_native(context, precision))
     say("%s is emulated on this processor, slower than f32",

@@ -24,6 +24,9 @@ const char *precision_name(mae_precision precision);
 /* Of the option's value: TOOL_OK, or says what is wrong, TOOL_USAGE. */
 int precision_option(const char *value, mae_precision *precision);
 
+/* A session's, and the copy of weights that goes with it. */
+void precision_set(mae_session_options *options, mae_precision precision);
+
 /* Say so when it will be slow on this processor. */
 void precision_tell(const mae_context *context, mae_precision precision);
 

@@ -9,6 +9,7 @@
 #include "tool/classify.h"
 #include "tool/context.h"
 #include "tool/interrupt.h"
+#include "tool/precision.h"
 #include "tool/probe.h"
 #include "tool/profile.h"
 #include "tool/say.h"
@@ -57,8 +58,7 @@ static int make_parts(job *j, mae_model *encoder) {
   const probe_request *r = j->request;
   mae_session_options_init(&j->options, sizeof j->options);
   if (r->pass) j->options.batch_size = r->pass;
-  j->options.precision = r->precision;
-  j->options.pack_weights = 1;
+  precision_set(&j->options, r->precision);
   if (mae_config_init(&j->config, sizeof j->config, NULL) != MAE_OK ||
       mae_model_config(encoder, &j->config) != MAE_OK)
     return fail_library();
