@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-from programs import (Program, Report, Skipped, free_bytes, has_amx, has_avx512, machine,
-                      median, spread, table)
+from programs import (Program, Report, Skipped, cpu_has, free_bytes, machine, median, spread,
+                      table)
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 CASES = {  # steps, with --quick
@@ -66,7 +66,7 @@ class Bench:
         are much faster, what that says."""
         if self.peaks:
             return self.peaks
-        for core in [None, "SkylakeX"] if has_avx512() else [None]:
+        for core in [None, "SkylakeX"] if cpu_has("avx512f") else [None]:
             env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else None
             text = subprocess.run([self.program("peak")], check=True, text=True, env=env,
                                   stdout=subprocess.PIPE).stdout
@@ -146,7 +146,7 @@ class Bench:
     def own(self, precision, command):
         """libmae, and where it has AMX in f32 without it, too."""
         yield "libmae", precision, None, command
-        if precision == "f32" and has_amx():
+        if precision == "f32" and cpu_has("amx_bf16"):
             yield "libmae by AVX-512", precision, None, ["env", "MAE_ISA=avx512"] + command
 
     # --------------------------------------------------------- training --

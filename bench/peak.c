@@ -17,7 +17,6 @@
 #include "base/cpu.h"
 #include "kernels/blas.h"
 #include "kernels/context.h"
-#include "kernels/precision.h"
 #include "program.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -300,7 +299,7 @@ static double layer_flops(const layer *l) {
 static double layer_rate(const measure *m, layer_run *r,
                          mae_precision precision) {
   const layer *l = r->layer;
-  r->products = mae_products_for(m->context->isa, precision);
+  r->products = m->context->products[precision];
   r->scratch = program_values((size_t)m->context->kernels->linear_scratch(
       m->context->pool, r->products, r->pass != FORWARD, l->rows, l->in,
       l->out));

@@ -77,12 +77,8 @@ def cpu_info():
         return f.read()
 
 
-def has_avx512():
-    return "avx512f" in cpu_info().split()
-
-
-def has_amx():
-    return "amx_bf16" in cpu_info().split()
+def cpu_has(flag):
+    return flag in cpu_info().split()
 
 
 def machine():

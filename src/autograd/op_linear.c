@@ -1,6 +1,5 @@
 /* linear and linear_add on the tape. */
 #include "autograd/tape.h"
-#include "kernels/precision.h"
 
 enum { X, WEIGHT, BIAS, RESIDUAL };
 enum { ROWS, IN, OUT };
@@ -116,7 +115,7 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->size[IN] = n_in_features;
   op->size[OUT] = n_out;
   op->flag = activation == MAE_ACTIVATION_GELU;
-  op->products = mae_products_for(tape->context->isa, tape->precision);
+  op->products = tape->context->products[tape->precision];
   op->forward_scratch = scratch_bytes(tape, op, false);
   op->backward_scratch = scratch_bytes(tape, op, true);
   if (op->flag)

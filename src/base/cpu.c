@@ -1,36 +1,10 @@
 #include "base/cpu.h"
 
-#include <pthread.h>
-
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#endif
-
-static bool may_use_amx(void);
-
-bool mae_cpu_has(mae_isa isa) {
-  switch (isa) {
-    case MAE_ISA_AUTO:
-    case MAE_ISA_PORTABLE: return true;
-#if defined(__x86_64__)
-    case MAE_ISA_AVX2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case MAE_ISA_AVX512:
-      return mae_cpu_has(MAE_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
-             __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
-    case MAE_ISA_AMX:
-      return MAE_HAVE_BF16 && mae_cpu_has_avx512_bf16() &&
-             mae_cpu_has_amx_bf16() && may_use_amx();
-#endif
-    default: return false;
-  }
-}
-
-#if defined(__x86_64__)
 
 /* Register states that the system switches between threads (XCR0). */
 static uint64_t states_in_use(void) {
@@ -71,8 +45,27 @@ static bool may_use_amx(void) {
 
 #else
 
-static bool may_use_amx(void) { return false; }
 bool mae_cpu_has_avx512_bf16(void) { return false; }
 bool mae_cpu_has_amx_bf16(void) { return false; }
 
 #endif
+
+bool mae_cpu_has(mae_isa isa) {
+  switch (isa) {
+    case MAE_ISA_AUTO:
+    case MAE_ISA_PORTABLE: return true;
+#if defined(__x86_64__)
+    case MAE_ISA_AVX2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case MAE_ISA_AVX512:
+      return mae_cpu_has(MAE_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+    case MAE_ISA_AMX:
+      return MAE_HAVE_BF16 && mae_cpu_has_avx512_bf16() &&
+             mae_cpu_has_amx_bf16() && may_use_amx();
+#endif
+    default: return false;
+  }
+}

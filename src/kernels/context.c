@@ -38,6 +38,8 @@ mae_status mae_context_create(const mae_context_options *options,
   if (!context) return MAE_ERROR_OUT_OF_MEMORY;
   context->kernels = kernels;
   context->isa = o.isa == MAE_ISA_AUTO ? mae_kernels_best() : o.isa;
+  for (int p = MAE_PRECISION_F32; p <= MAE_PRECISION_BF16; p++)
+    context->products[p] = mae_products_for(context->isa, (mae_precision)p);
   mae_status status = mae_pool_create(
       o.threads ? o.threads : mae_cpu_count(), &context->pool);
   if (status == MAE_OK && o.profile)
@@ -63,10 +65,8 @@ int32_t mae_context_threads(const mae_context *context) {
 
 int32_t mae_context_precision_is_native(const mae_context *context,
                                         mae_precision precision) {
-  return context && precision >= MAE_PRECISION_F32 &&
-         precision <= MAE_PRECISION_BF16 &&
-         mae_products_for(context->isa, precision) !=
-             MAE_PRODUCTS_BF16_EMULATED;
+  return context && mae_precision_known(precision) &&
+         context->products[precision] != MAE_PRODUCTS_BF16_EMULATED;
 }
 
 mae_isa mae_context_isa(const mae_context *context) {

@@ -9,6 +9,7 @@ struct mae_context {
   mae_pool *pool;
   const mae_kernels *kernels;
   mae_isa isa;
+  mae_products products[MAE_PRECISION_BF16 + 1]; /* of each precision */
   mae_profile *profile; /* NULL: nobody wants one */
 };
 

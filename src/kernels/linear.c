@@ -61,8 +61,9 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
     w = rounded(pool, w, out * in, copy + rows * in);
   }
   const product p = {.products = after_rounding(products), .m = rows,
-                     .n = out, .k = in, .a = x, .a_row = in, .a_step = 1, .b = w, .b_step = 1,
-                     .b_col = in, .c = gelu && pre ? pre : y, .ldc = out,
+                     .n = out, .k = in, .a = x, .a_row = in, .a_step = 1,
+                     .b = w, .b_step = 1, .b_col = in,
+                     .c = gelu && pre ? pre : y, .ldc = out,
                      .bias = b, .residual = residual, .y = gelu ? y : NULL,
                      .packed_b = packed};
   KERNEL(product)(pool, &p, scratch);

@@ -1,8 +1,11 @@
 #include "kernels/precision.h"
 
+bool mae_precision_known(mae_precision precision) {
+  return precision == MAE_PRECISION_F32 || precision == MAE_PRECISION_BF16;
+}
+
 mae_status mae_precision_check(const char *owner, mae_precision precision) {
-  if (precision == MAE_PRECISION_F32 || precision == MAE_PRECISION_BF16)
-    return MAE_OK;
+  if (mae_precision_known(precision)) return MAE_OK;
   return mae_fail(MAE_ERROR_INVALID_ARGUMENT, "%s: there is no precision %d",
                   owner, (int)precision);
 }

@@ -297,14 +297,7 @@ static void multiply(const grid *g, const product *p, int32_t worker) {
   const block_shape most = shape_for(packs_a(p));
   const block size = {.n = part_size(p->n, most.columns, LANES),
                       .k = part_size(p->k, most.depth, 1)};
-  block t = {0};
-  next_block(p, &size, &t);
-  while (t.n) {
-    block after = t;
-    next_block(p, &size, &after);
-    multiply_block(g, p, &t, after.n ? &after : NULL, worker);
-    t = after;
-  }
+  for_blocks(g, p, worker, &size, multiply_block);
 }
 
 static void multiply_by_blas(const product *p) {

@@ -73,6 +73,10 @@ typedef struct block {
   int64_t first, n, begin, k;
 } block;
 
+/* One block of this worker's; after: the one that comes next, NULL: none. */
+typedef void block_function(const grid *g, const product *p, const block *t,
+                            const block *after, int32_t worker);
+
 /* From a block, or first {0}, to the next of at most that size, terms before
  * columns; after the last its n is 0. */
 static inline void next_block(const product *p, const block *size, block *t) {
@@ -83,6 +87,18 @@ static inline void next_block(const product *p, const block *size, block *t) {
   }
   t->n = min_of(size->n, p->n - t->first);
   t->k = min_of(size->k, p->k - t->begin);
+}
+
+static inline void for_blocks(const grid *g, const product *p, int32_t worker,
+                              const block *size, block_function *multiply) {
+  block t = {0};
+  next_block(p, size, &t);
+  while (t.n) {
+    block after = t;
+    next_block(p, size, &after);
+    multiply(g, p, &t, after.n ? &after : NULL, worker);
+    t = after;
+  }
 }
 
 /* `columns` sums of row i from column j on, to where they belong. */

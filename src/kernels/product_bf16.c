@@ -567,7 +567,6 @@ static const bf16 *packed_at(const product *p, const block *t) {
          packed_size(parts, BOTH, t->begin);
 }
 
-/* after: the block that comes next, of no columns when there is none. */
 static void multiply_block(const grid *g, const product *p, const block *t,
                            const block *after, int32_t worker) {
   const int64_t parts = packing_for(p->products).parts;
@@ -575,8 +574,10 @@ static void multiply_block(const grid *g, const product *p, const block *t,
   if (p->packed_b) {
     s.panel = packed_size(parts, BOTH, p->k);
     s.b = packed_at(p, t);
-    s.ahead = after->n ? packed_at(p, after) : NULL;
-    s.elements = packed_size(parts, BOTH, after->k);
+    if (after) {
+      s.ahead = packed_at(p, after);
+      s.elements = packed_size(parts, BOTH, after->k);
+    }
   } else {
     s.panel = packed_size(parts, BOTH, t->k);
     s.b = pack_block(g, p, t, worker);
@@ -589,14 +590,7 @@ void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   const packing most = packing_for(p->products);
   const block size = {.n = part_size(p->n, most.columns, BOTH),
                       .k = part_size(p->k, most.depth, TERMS)};
-  block t = {0};
-  next_block(p, &size, &t);
-  while (t.n) {
-    block after = t;
-    next_block(p, &size, &after);
-    multiply_block(g, p, &t, &after, worker);
-    t = after;
-  }
+  for_blocks(g, p, worker, &size, multiply_block);
 }
 
 #else

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "kernels/precision.h"
 
 /* Floats that parameter i takes; 0: it is not the weight of a linear layer of
  * a block. */
@@ -21,7 +20,7 @@ mae_status mae_packed_weights_init(mae_packed_weights *packed,
                                    mae_context *context,
                                    const mae_model *model,
                                    mae_precision precision) {
-  const mae_products products = mae_products_for(context->isa, precision);
+  const mae_products products = context->products[precision];
   int64_t size = 0;
   for (int32_t i = 0; i < model->n_params; i++)
     size += size_of(context, products, model, i);
