@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 from programs import (Program, Report, Skipped, cpu_has, free_bytes, machine, median, spread,
                       table)
@@ -37,6 +38,9 @@ FEATURES = TRAINING + [("ONNX Runtime", "onnxruntime", []), ("OpenVINO", "openvi
 PRECISIONS = ["f32", "bf16"]  # libmae's of a precision it lacks is skipped, too
 OURS = [f"libmae {precision}" for precision in PRECISIONS]
 AMX_PRODUCTS = 6  # for one in f32
+# Threads of ONNX Runtime look for work for some 50 ms after a step, which would
+# be taken from the next program's.
+PAUSE = 0.1  # seconds before each step
 LEAST_SHARE = 0.005  # of the ops that are listed
 
 
@@ -98,6 +102,7 @@ class Bench:
                 running.append(Program(peer))
             for _ in range(self.steps(case)):
                 for program in running:
+                    time.sleep(PAUSE)
                     program.step()
         finally:
             for program in running:
