@@ -167,6 +167,9 @@ class Bench:
         for precision in PRECISIONS:
             how = ["--precision", precision]
             commands += self.own(precision, mine + how)
+            if precision == "f32":
+                commands.append(("libmae, update in backward", precision, None,
+                                 mine + how + ["--update-in-backward"]))
             for name, module, more in self.training:
                 command = [sys.executable, os.path.join(FOLDER, "peer_torch.py"), "train"]
                 commands.append((name, precision, module,

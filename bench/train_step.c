@@ -2,7 +2,8 @@
  *
  *   train_step [--config vit_b16|vit_l16|vit_h14|demo] [--batch N] [--steps N]
  *              [--threads N] [--precision f32|bf16] [--recompute]
- *              [--image-size N] [--depth N] [--mask-ratio X] [--interactive]
+ *              [--update-in-backward] [--image-size N] [--depth N]
+ *              [--mask-ratio X] [--interactive]
  *
  * program.h says what it prints; also "flops", of a step, and "planned_bytes"
  * (mae_trainer_plan).  MAE_PROFILE=1: at the end, where the steps' time went. */
@@ -18,7 +19,7 @@ typedef struct request {
   const char *config, *precision;
   int batch, threads, image_size, depth; /* the last two 0: the config's */
   double mask_ratio;
-  bool recompute;
+  bool recompute, in_backward;
   turns turns;
 } request;
 
@@ -47,6 +48,7 @@ static request read_request(int argc, char **argv) {
       {"depth", .number = &r.depth},
       {"mask-ratio", .real = &r.mask_ratio},
       {"recompute", .flag = &r.recompute},
+      {"update-in-backward", .flag = &r.in_backward},
       TURNS_OPTIONS(r.turns),
       {0}};
   program_options(argc, argv, options);
@@ -92,6 +94,7 @@ int main(int argc, char **argv) {
   options.batch_size = r.batch;
   options.mask_ratio = r.mask_ratio;
   options.recompute = r.recompute;
+  options.update_in_backward = r.in_backward;
   mae_context *context;
   mae_model *model;
   training t;

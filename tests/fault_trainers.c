@@ -29,6 +29,7 @@ static mae_status create_mixing(fault_world *w) {
   o.mixup = o.cutmix = 1;
   o.drop_path = 0.1;
   o.layer_decay = 0.75;
+  o.update_in_backward = 1;
   return mae_trainer_create(w->context, w->model, &o, &w->made.trainer);
 }
 

@@ -31,6 +31,7 @@ int main(void) {
   srunner_add_suite(runner, classifier_suite());
   srunner_add_suite(runner, notes_suite());
   srunner_add_suite(runner, trainer_suite());
+  srunner_add_suite(runner, update_in_backward_suite());
   srunner_add_suite(runner, fit_suite());
   srunner_add_suite(runner, mix_suite());
   srunner_add_suite(runner, evaluation_suite());

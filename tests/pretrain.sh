@@ -175,6 +175,16 @@ expect 0 sh -c "mkdir elsewhere && cd elsewhere && '$build/mae' pretrain -q \
   --config ../configured/config.txt --out ../again"
 same_file configured/model.safetensors again/model.safetensors
 same_file configured/config.txt again/config.txt
+# With updates in the backward pass, too, but one that accumulates has none.
+expect 1 mae pretrain -q --config configured/config.txt --out early \
+  --update-in-backward 1
+said 'update_in_backward goes with accum_steps 1'
+for early in 0 1; do
+  expect 0 mae pretrain -q --config configured/config.txt --out early --force \
+    --accum 1 --update-in-backward $early
+  mv early/model.safetensors early-$early.safetensors
+done
+same_file early-0.safetensors early-1.safetensors
 # In bf16 it is another, which keeps to that when it is resumed, and may end in
 # f32.
 expect 0 mae pretrain -q --config configured/config.txt --out rounded \

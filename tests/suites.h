@@ -31,6 +31,7 @@ Suite *features_suite(void);    /* kinds of features, image sizes, bytes in */
 Suite *classifier_suite(void);  /* classifiers and their graph */
 Suite *notes_suite(void);       /* class names, normalisation */
 Suite *trainer_suite(void);     /* training, resume, allocation */
+Suite *update_in_backward_suite(void); /* training that keeps no gradients */
 Suite *fit_suite(void);         /* whole runs: callbacks, files, stopping */
 Suite *mix_suite(void);         /* mixup and CutMix */
 Suite *evaluation_suite(void);  /* top-1, top-5, confusions */

@@ -179,6 +179,23 @@ START_TEST(same_bits_again) {
 }
 END_TEST
 
+/* Case i: i + 1 threads; the other kind of pooling and all blocks trained. */
+START_TEST(updates_in_backward) {
+  mae_trainer_options o = full_options();
+  o.accum_steps = 1;
+  o.clip_grad = 0;
+  if (_i) o.trainable_blocks = -1;
+  run a = start(o, 1 + _i, (uint64_t)(1 + _i));
+  o.update_in_backward = 1;
+  run b = start(o, 1 + _i, (uint64_t)(1 + _i));
+  steps(&a, 0, 6);
+  steps(&b, 0, 6);
+  ck_assert(same(&a, &b));
+  stop(&a);
+  stop(&b);
+}
+END_TEST
+
 /* ------------------------------------------------------ what is trained --- */
 
 static int32_t layer_of(const char *name) {
@@ -835,6 +852,7 @@ Suite *finetune_suite(void) {
   tcase_add_checked_fixture(tc, make_path, drop_path);
   tcase_add_loop_test(tc, learns, 0, 2);
   tcase_add_test(tc, loss_of_nothing_known);
+  tcase_add_loop_test(tc, updates_in_backward, 0, 2);
   tcase_add_loop_test(tc, same_bits_again, 0, 3);
   tcase_add_loop_test(tc, frozen, 0, 2 * (DEPTH + 2));
   tcase_add_loop_test(tc, layer_decay, 0, 2);

@@ -252,6 +252,8 @@ printed '^encoder  *48 wide, 3 blocks, 4 heads$'
 printed '^decoder  *32 wide, 2 blocks, 2 heads$'
 printed '^step  *1 image, 0.5 of the patches hidden$'
 printed 'GiB: it fits$'
+expect 0 mae plan --update-in-backward
+printed '^gradients  *0\.000  *0\.000$'
 expect 0 mae plan --precision bf16
 printed '^activations '
 expect 0 mae plan --encoder-mask-tokens 1

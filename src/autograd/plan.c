@@ -15,8 +15,8 @@ static size_t value_bytes(const mae_node *node) {
   return (size_t)mae_tensor_size(&node->value) * sizeof(float);
 }
 
-/* What lies on a path to the loss, and who writes each gradient first: the
- * last operation to use the value, at its lowest slot. */
+/* What lies on a path to the loss, who writes each gradient first, the last
+ * operation to use the value, at its lowest slot, and who last. */
 static void trace_back(mae_tape *tape) {
   if (tape->loss == MAE_NO_VAR) return;
   tape->nodes[tape->loss].reaches_loss = true;
@@ -26,6 +26,7 @@ static void trace_back(mae_tape *tape) {
     for (int32_t slot = 0; slot < op->n_in; slot++) {
       mae_node *node = &tape->nodes[op->in[slot]];
       node->reaches_loss = true;
+      node->last_writer_op = i;
       if (node->writer_op < 0) {
         node->writer_op = i;
         node->writer_slot = slot;
@@ -89,11 +90,11 @@ static bool is_twice(const mae_op *op, int32_t slot) {
 
 /* Where the gradient of an input, which operation i is the first to write, may
  * live: where the output's does, or where the value did until then; else
- * MAE_NO_BUFFER. */
+ * MAE_NO_BUFFER, and so for a parameter. */
 static int32_t place_of_grad(const mae_tape *tape, int32_t i, int32_t slot) {
   const mae_op *op = &tape->ops[i];
   const int32_t value = mae_node_later_buffer(&tape->nodes[op->in[slot]]);
-  if (is_twice(op, slot)) return MAE_NO_BUFFER;
+  if (value == MAE_NO_BUFFER || is_twice(op, slot)) return MAE_NO_BUFFER;
   if (slot == op->class->identity && op->out != tape->loss)
     return tape->nodes[op->out].grad_buffer;
   if (op->class->overwrites >> slot & 1 &&
@@ -102,14 +103,22 @@ static int32_t place_of_grad(const mae_tape *tape, int32_t i, int32_t slot) {
   return MAE_NO_BUFFER;
 }
 
+/* The last time that the gradient is needed. */
+static int32_t grad_ends(const mae_tape *tape, const mae_node *node) {
+  const int32_t i = node->passing ? node->last_writer_op : node->producer;
+  return tape->ops[i].backward_time;
+}
+
 /* Gradients of computed values: from their first writer to their operation's
- * own backward.  Those of inputs stay; those of parameters are the caller's. */
+ * own backward; passing ones of parameters to their last writer.  Those of
+ * inputs stay, and those nobody writes; others are the caller's. */
 static void plan_grads(mae_tape *tape) {
   if (tape->loss == MAE_NO_VAR) return;
   for (int32_t id = 0; id < tape->n_nodes; id++) {
     mae_node *node = &tape->nodes[id];
     bool stays = id == tape->loss ||
-                 (node->kind == MAE_NODE_INPUT && node->requires_grad);
+                 (node->kind == MAE_NODE_INPUT && node->requires_grad) ||
+                 (node->passing && !node->reaches_loss);
     if (stays)
       node->grad_buffer =
           add_buffer(tape, value_bytes(node), 0, tape->end_time);
@@ -119,10 +128,11 @@ static void plan_grads(mae_tape *tape) {
     if (!mae_op_runs_backward(tape, op)) continue;
     for (int32_t slot = 0; slot < op->n_in; slot++) {
       mae_node *node = &tape->nodes[op->in[slot]];
-      if (node->kind != MAE_NODE_COMPUTED || !node->requires_grad ||
-          node->writer_op != i || node->writer_slot != slot)
+      const bool ours = node->kind == MAE_NODE_COMPUTED || node->passing;
+      if (!ours || !node->requires_grad || node->writer_op != i ||
+          node->writer_slot != slot)
         continue;
-      const int32_t last = tape->ops[node->producer].backward_time;
+      const int32_t last = grad_ends(tape, node);
       node->grad_buffer = place_of_grad(tape, i, slot);
       if (node->grad_buffer == MAE_NO_BUFFER)
         node->grad_buffer =

@@ -8,6 +8,7 @@
 #include "autograd/measure.h"
 #include "autograd/packed.h"
 #include "autograd/part.h"
+#include "autograd/passing.h"
 #include "kernels/blas.h"
 #include "kernels/precision.h"
 
@@ -139,6 +140,15 @@ mae_status mae_tape_shape(mae_tape *tape, const mae_tensor *shape,
   mae_node node = {.kind = MAE_NODE_PARAMETER, .producer = -1,
                    .value = *shape, .requires_grad = requires_grad};
   node.value.data = NULL;
+  return add_node(tape, node, out);
+}
+
+mae_status mae_tape_passing_parameter(mae_tape *tape, const mae_tensor *value,
+                                      mae_var *out) {
+  MAE_TRY(check_open(tape, out));
+  const mae_node node = {.kind = MAE_NODE_PARAMETER, .producer = -1,
+                         .value = *value, .requires_grad = true,
+                         .passing = true};
   return add_node(tape, node, out);
 }
 
@@ -324,7 +334,7 @@ float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
   const mae_node *out = &tape->nodes[op->out];
   if (!node->requires_grad) return NULL;
   bool first = &tape->ops[node->writer_op] == op && node->writer_slot == slot;
-  bool own = node->kind == MAE_NODE_COMPUTED;
+  bool own = node->kind == MAE_NODE_COMPUTED || node->passing;
   if (first && own && node->grad.data == out->grad.data) return NULL;
   *add = !first || (!own && tape->accumulate);
   return node->grad.data;
@@ -411,16 +421,8 @@ mae_status mae_tape_forward(mae_tape *tape) {
   return status;
 }
 
-/* The backward pass runs from the last operation to the first, so the first
- * to use a parameter is the last to write its gradient. */
 void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher) {
   tape->watcher = watcher ? *watcher : (mae_tape_watcher){0};
-  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
-    const mae_op *op = &tape->ops[i];
-    if (!mae_op_runs_backward(tape, op)) continue;
-    for (int32_t slot = 0; slot < op->n_in; slot++)
-      tape->nodes[op->in[slot]].last_writer_op = i;
-  }
 }
 
 /* One variable may be in two slots. */
@@ -441,7 +443,7 @@ static void tell_watcher(mae_tape *tape, int32_t i) {
         node->last_writer_op == i && !stands_before(op, slot))
       w->final(w->arg, (mae_var){op->in[slot]});
   }
-  w->between(w->arg);
+  if (w->between) w->between(w->arg);
 }
 
 /* Gradients that no operation will write are zero. */

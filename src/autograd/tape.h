@@ -59,6 +59,7 @@ typedef struct mae_node {
   mae_node_kind kind;
   mae_tensor value, grad;
   bool requires_grad, keep;
+  bool passing; /* a parameter's gradient is as passing.h says */
   bool reaches_loss;
   bool crosses; /* out of its segment: kept from forward to backward */
   bool wanted_again;                 /* inside its segment, in backward */
@@ -66,7 +67,7 @@ typedef struct mae_node {
   int32_t value_buffer, grad_buffer; /* MAE_NO_BUFFER: none, or the caller's */
   int32_t again_buffer; /* of a value computed again or refreshed, if apart */
   int32_t writer_op, writer_slot;    /* first to write grad in backward */
-  int32_t last_writer_op;            /* set by mae_tape_watch; else -1 */
+  int32_t last_writer_op;            /* the last to do so; -1: none does */
   const float *packed; /* of a weight, see packed.h; or NULL */
 } mae_node;
 
@@ -74,7 +75,7 @@ typedef struct mae_node {
 typedef struct mae_tape_watcher {
   /* The parameter's gradient is final: nothing adds to it any more. */
   void (*final)(void *arg, mae_var parameter);
-  /* An operation is done. */
+  /* An operation is done; may be NULL. */
   void (*between)(void *arg);
   void *arg;
 } mae_tape_watcher;

@@ -6,23 +6,35 @@
 #include "autograd/measure.h"
 #include "autograd/packed.h"
 #include "autograd/part.h"
+#include "autograd/passing.h"
 #include "nn/masking.h"
 #include "nn/patch_embed.h"
+
+static bool is_trained(const mae_graph *g, int32_t i) {
+  if (g->passing) return g->passing[i];
+  if (g->grads) return g->grads[i] != NULL;
+  return g->measured && mae_param_trainable(&g->model->params[i]);
+}
+
+static void add_param(mae_graph *g, int32_t i, mae_var *var) {
+  const mae_tensor *value = &g->model->params[i].value;
+  const bool trained = is_trained(g, i);
+  if (trained && g->passing) {
+    mae_tape_passing_parameter(g->tape, value, var);
+  } else if (g->measured) {
+    mae_tape_shape(g->tape, value, trained, var);
+  } else {
+    mae_tensor grad = *value;
+    if (trained) grad.data = g->grads[i];
+    mae_tape_parameter(g->tape, value, trained ? &grad : NULL, var);
+  }
+}
 
 /* The parameter on the tape, put there at its first use: what a graph does not
  * use costs it nothing. */
 static mae_var param(mae_graph *g, int32_t i) {
   if (g->params[i].id != MAE_NO_VAR) return g->params[i];
-  const mae_param *p = &g->model->params[i];
-  const mae_tensor *value = &p->value;
-  if (g->measured) {
-    bool trained = g->grads ? g->grads[i] != NULL : mae_param_trainable(p);
-    mae_tape_shape(g->tape, value, trained, &g->params[i]);
-    return g->params[i];
-  }
-  mae_tensor grad = *value;
-  grad.data = g->grads ? g->grads[i] : NULL;
-  mae_tape_parameter(g->tape, value, grad.data ? &grad : NULL, &g->params[i]);
+  add_param(g, i, &g->params[i]);
   if (g->packed) mae_tape_use_packed(g->tape, g->params[i], g->packed[i]);
   return g->params[i];
 }
@@ -96,7 +108,9 @@ static mae_var encode(mae_graph *g) {
   return mae_graph_norm(g, x, mae_param_norm(c));
 }
 
-static bool trains(const mae_graph *g) { return g->grads || g->measured; }
+static bool trains(const mae_graph *g) {
+  return g->grads || g->passing || g->measured;
+}
 
 /* What goes into the decoder's blocks: seen tokens [B, 1+K, D] and, unless they
  * are there already, for each place a mask token [1, 1+L, D].  All have their
@@ -276,8 +290,8 @@ static mae_status record_autoencoder(mae_context *context,
                                      int64_t kept, mae_graph *g) {
   const int64_t patches = mae_config_patches(&model->config);
   MAE_TRY(record_loss(context, model, batch, kept, g));
-  if (!g->grads) mae_tape_keep(g->tape, g->pred);
-  MAE_TRY(mae_tape_plan(g->tape, g->grads ? g->loss : (mae_var){MAE_NO_VAR}));
+  if (!trains(g)) mae_tape_keep(g->tape, g->pred);
+  MAE_TRY(mae_tape_plan(g->tape, trains(g) ? g->loss : (mae_var){MAE_NO_VAR}));
   const mae_tensor *mask = mae_tape_value(g->tape, g->mask);
   int32_t *predicted = mae_tape_index_data(g->tape, g->predicted);
   for (int64_t i = 0; i < mae_tensor_size(mask); i++)
@@ -307,6 +321,7 @@ mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  const mae_graph_options *options,
                                  mae_graph *graph) {
   *graph = (mae_graph){.grads = options->grads,
+                       .passing = options->passing,
                        .recompute = options->recompute,
                        .precision = options->precision};
   mae_status status = record_autoencoder(context, model, batch, kept, graph);
@@ -330,7 +345,8 @@ mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              int64_t batch, int64_t kept,
                              const mae_graph_options *options,
                              mae_graph_cost *cost) {
-  mae_graph g = {.recompute = options->recompute,
+  mae_graph g = {.passing = options->passing,
+                 .recompute = options->recompute,
                  .precision = options->precision,
                  .measured = true};
   mae_status status = record_loss(context, model, batch, kept, &g);

@@ -11,6 +11,7 @@ typedef struct mae_graph {
   int64_t batch, kept;
   mae_var *params; /* on the tape once used; id MAE_NO_VAR before */
   float *const *grads;
+  const bool *passing; /* as in mae_graph_options */
   mae_var images;          /* [B, C, H, W] */
   mae_index keep, restore; /* [B, K], [B, L] */
   mae_index removed;       /* [B, L-K] in training, where only these patches are
@@ -57,6 +58,9 @@ typedef struct mae_graph_options {
    * forward alone.  grads NULL: nothing is trained, the graph runs forward
    * only. */
   float *const *grads;
+  /* In the place of grads, which parameters are trained, with gradients as
+   * autograd/passing.h says. */
+  const bool *passing;
   bool recompute; /* keep only what goes into each block */
   mae_precision precision; /* of the linear layers */
   bool drop_path; /* a classifier: record drop_scales: 2 * depth inputs [B], for
@@ -77,9 +81,9 @@ typedef struct mae_graph_cost {
   double step_flops; /* forward, again and backward */
 } mae_graph_cost;
 
-/* What mae_graph_autoencoder with gradients of all that pretraining trains
- * would take; options->grads is not read.  The model may be one of
- * mae_model_describe: no data is touched. */
+/* What mae_graph_autoencoder with these passing gradients would take, or, as
+ * options->grads is not read, with gradients of all that pretraining trains.
+ * The model may be one of mae_model_describe: no data is touched. */
 mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              int64_t batch, int64_t kept,
                              const mae_graph_options *options,
@@ -93,8 +97,9 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 int64_t batch,
                                 const mae_graph_options *options,
                                 mae_graph *graph);
-/* What that would take; of options->grads, which must not be NULL, only which
- * are NULL counts.  The head's operations are among the encoder's. */
+/* What that would take; of options->grads or passing, one of which must not be
+ * NULL, only what is trained counts.  The head's operations are among the
+ * encoder's. */
 mae_status mae_graph_measure_classifier(mae_context *context,
                                         const mae_model *model, int64_t batch,
                                         const mae_graph_options *options,

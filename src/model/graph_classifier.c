@@ -61,11 +61,12 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 const mae_graph_options *options,
                                 mae_graph *graph) {
   *graph = (mae_graph){.grads = options->grads,
+                       .passing = options->passing,
                        .recompute = options->recompute,
                        .precision = options->precision};
   mae_status status = record(context, model, batch, options->drop_path, graph);
   if (status == MAE_OK)
-    status = mae_tape_plan(graph->tape, options->grads
+    status = mae_tape_plan(graph->tape, options->grads || options->passing
                                             ? graph->loss
                                             : (mae_var){MAE_NO_VAR});
   if (status != MAE_OK)
@@ -80,6 +81,7 @@ mae_status mae_graph_measure_classifier(mae_context *context,
                                         const mae_graph_options *options,
                                         mae_graph_cost *cost) {
   mae_graph g = {.grads = options->grads,
+                 .passing = options->passing,
                  .recompute = options->recompute,
                  .precision = options->precision,
                  .measured = true};

@@ -20,6 +20,8 @@ static const char help[] =
     "      --batch N            images per step (64)\n"
     "      --mask-ratio X       of the patches hidden, in (0, 1) (0.75)\n"
     "      --recompute          the run will compute again\n"
+    "      --update-in-backward  it will update each parameter as soon as its\n"
+    "                           gradient is there, and keep no gradients\n"
     "      --threads N          the run will have so many (one per CPU)\n"
     PRECISION_HELP
     "\n" MODEL_HELP
@@ -35,6 +37,7 @@ enum {
   OPTION_BATCH = MODEL_FIELDS + MODEL_FIELD_COUNT,
   OPTION_MASK_RATIO,
   OPTION_RECOMPUTE,
+  OPTION_UPDATE_IN_BACKWARD,
   OPTION_THREADS
 };
 
@@ -42,6 +45,7 @@ static const struct option long_options[] = {
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"mask-ratio", required_argument, NULL, OPTION_MASK_RATIO},
     {"recompute", no_argument, NULL, OPTION_RECOMPUTE},
+    {"update-in-backward", no_argument, NULL, OPTION_UPDATE_IN_BACKWARD},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"help", no_argument, NULL, 'h'},
     PRECISION_LONG_OPTION,
@@ -73,6 +77,9 @@ static int read_option(request *r, int code, const char *value) {
     case OPTION_PRECISION:
       return precision_option(value, &r->trainer.precision);
     case OPTION_RECOMPUTE: r->trainer.recompute = 1; return TOOL_OK;
+    case OPTION_UPDATE_IN_BACKWARD:
+      r->trainer.update_in_backward = 1;
+      return TOOL_OK;
     case 'h': r->help = true; return TOOL_OK;
     default: return fail_usage("see the options");
   }

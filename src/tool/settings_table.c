@@ -156,6 +156,10 @@ const setting settings_table[] = {
     INT(BOTH, "recompute", trainer.recompute, 0, 1,
         "1: keep only what goes into each block, compute the\n"
         "rest again: less memory, more time, same bits (0)"),
+    INT(BOTH, "update-in-backward", trainer.update_in_backward, 0, 1,
+        "1: update each parameter as soon as its gradient is\n"
+        "there, which then need not be kept: less memory,\n"
+        "same bits; without accumulation and clipping (0)"),
     OTHER(BOTH, "precision", PRECISION, trainer.precision,
           "of linear layers: f32 (the default); bf16, for\n"
           "processors made for it"),

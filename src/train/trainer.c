@@ -22,7 +22,7 @@ static mae_status record_autoencoder(mae_trainer *t, mae_context *context) {
   t->noise = mae_calloc(mae_trainer_noise_values(c, o), sizeof *t->noise);
   if (!t->noise) return MAE_ERROR_OUT_OF_MEMORY;
   const mae_graph_options graph =
-      mae_trainer_graph_options(o, t->optimizer.grad);
+      mae_trainer_graph_options(o, t->optimizer.grad, t->optimizer.rules.trains);
   return mae_graph_autoencoder(context, t->model, o->batch_size, kept, &graph,
                                &t->graph);
 }
@@ -30,9 +30,34 @@ static mae_status record_autoencoder(mae_trainer *t, mae_context *context) {
 static mae_status record_classifier(mae_trainer *t, mae_context *context) {
   const mae_trainer_options *o = &t->options;
   const mae_graph_options graph =
-      mae_trainer_graph_options(o, t->optimizer.grad);
+      mae_trainer_graph_options(o, t->optimizer.grad, t->optimizer.rules.trains);
   return mae_graph_classifier(context, t->model, o->batch_size, &graph,
                               &t->graph);
+}
+
+static mae_status record(mae_trainer *t, mae_context *context) {
+  return mae_is_classifier(&t->model->config) ? record_classifier(t, context)
+                                              : record_autoencoder(t, context);
+}
+
+/* ------------------------------------------------- update in backward --- */
+
+static void update_final(void *arg, mae_var var) {
+  mae_trainer *t = arg;
+  for (int32_t i = 0; i < t->model->n_params; i++)
+    if (t->graph.params[i].id == var.id)
+      mae_optimizer_update_param(&t->optimizer, i);
+}
+
+/* The optimizer reads the gradients where the graph, once recorded, has them,
+ * each as soon as it is final. */
+static void update_in_backward(mae_trainer *t) {
+  const mae_tape_watcher watcher = {.final = update_final, .arg = t};
+  for (int32_t i = 0; i < t->model->n_params; i++) {
+    const mae_tensor *grad = mae_tape_grad(t->graph.tape, t->graph.params[i]);
+    if (grad) t->optimizer.grad[i] = grad->data;
+  }
+  mae_tape_watch(t->graph.tape, &watcher);
 }
 
 /* Fill a zeroed trainer whose options and model are set. */
@@ -50,8 +75,9 @@ static mae_status set_up(mae_trainer *t, mae_context *context) {
   if (o->ema_decay > 0)
     MAE_TRY(mae_ema_init(&t->ema, context, model, t->optimizer.rules.trains,
                          o->ema_decay));
-  return mae_is_classifier(&model->config) ? record_classifier(t, context)
-                                           : record_autoencoder(t, context);
+  MAE_TRY(record(t, context));
+  if (o->update_in_backward) update_in_backward(t);
+  return MAE_OK;
 }
 
 mae_status mae_trainer_create(mae_context *context, mae_model *model,
@@ -145,6 +171,8 @@ static mae_status gather_gradient(mae_trainer *t, bool last, double *loss) {
   if (ranks == 1 && !isfinite(*loss))
     return mae_fail(MAE_ERROR_NON_FINITE, "the loss is %g", *loss);
   mae_gradient_sum_begin(&t->sum, *loss, last);
+  if (t->options.update_in_backward)
+    mae_optimizer_begin(&t->optimizer, learning_rate(t));
   mae_status status = mae_tape_backward(
       g->tape, 1 / ((float)t->options.accum_steps * (float)ranks),
       t->gathered > 0);
@@ -155,8 +183,10 @@ static mae_status gather_gradient(mae_trainer *t, bool last, double *loss) {
 }
 
 static mae_status update(mae_trainer *t, mae_step_result *r) {
-  MAE_TRY(
-      mae_optimizer_update(&t->optimizer, r->learning_rate, &r->grad_norm));
+  mae_optimizer *o = &t->optimizer;
+  MAE_TRY(t->options.update_in_backward
+              ? mae_optimizer_end(o, &r->grad_norm)
+              : mae_optimizer_update(o, r->learning_rate, &r->grad_norm));
   const mae_span span = begin_span(t);
   mae_ema_update(&t->ema);
   if (t->ema.model) end_span(t, span, "ema");

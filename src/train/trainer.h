@@ -30,7 +30,8 @@ mae_status mae_trainer_options_read(const mae_trainer_options *theirs,
 mae_status mae_trainer_options_suit(const mae_trainer_options *options,
                                     const mae_config *config);
 mae_graph_options mae_trainer_graph_options(const mae_trainer_options *options,
-                                            float *const *grads);
+                                            float *const *grads,
+                                            const bool *trains);
 size_t mae_trainer_noise_values(const mae_config *config,
                                 const mae_trainer_options *options);
 /* The number over all ranks of the first image of this rank's next step. */

@@ -32,6 +32,11 @@ mae_status mae_trainer_set_communicator(mae_trainer *trainer,
   if (trainer->gathered)
     return mae_fail(MAE_ERROR_STATE,
                     "no other communicator in the middle of an update's steps");
+  if (trainer->options.update_in_backward)
+    return c.ranks == 1 ? MAE_OK
+                        : mae_fail(MAE_ERROR_STATE,
+                                   "a trainer with update_in_backward is of "
+                                   "one rank");
   MAE_TRY(mae_gradient_sum_set(&trainer->sum, &c, &trainer->graph,
                                &trainer->optimizer));
   trainer->agreed = false;
@@ -58,7 +63,8 @@ static uint64_t mix_double(uint64_t digest, double value) {
   return mix(digest, word);
 }
 
-/* Not recompute, which changes no bit. */
+/* Not recompute, which changes no bit, nor update_in_backward, which ranks do
+ * not have. */
 static uint64_t digest_options(const mae_trainer_options *o) {
   const double numbers[] = {o->batch_size,
                             o->accum_steps,

@@ -58,6 +58,16 @@ static mae_status check_classifier(const mae_trainer_options *o) {
   return check_probability("layer_decay", o->layer_decay);
 }
 
+/* All of the gradient would be wanted at once. */
+static mae_status check_in_backward(const mae_trainer_options *o) {
+  MAE_TRY(check_number("update_in_backward", o->update_in_backward, 0, 2));
+  if (!o->update_in_backward || (o->accum_steps == 1 && o->clip_grad == 0))
+    return MAE_OK;
+  return mae_fail(MAE_ERROR_INVALID_ARGUMENT,
+                  "update_in_backward goes with accum_steps 1 and clip_grad 0 "
+                  "alone");
+}
+
 static mae_status check(const mae_trainer_options *o) {
   MAE_TRY(check_number("recompute", o->recompute, 0, 2));
   MAE_TRY(check_number("batch_size", o->batch_size, 1, 65537));
@@ -73,6 +83,7 @@ static mae_status check(const mae_trainer_options *o) {
   MAE_TRY(check_number("total_steps", (double)o->total_steps, 0, 1e15));
   MAE_TRY(check_number("ema_decay", o->ema_decay, 0, 1));
   MAE_TRY(mae_precision_check("mae_trainer_options", o->precision));
+  MAE_TRY(check_in_backward(o));
   return check_classifier(o);
 }
 
@@ -110,8 +121,11 @@ mae_status mae_trainer_options_suit(const mae_trainer_options *o,
 }
 
 mae_graph_options mae_trainer_graph_options(const mae_trainer_options *o,
-                                            float *const *grads) {
-  return (mae_graph_options){.grads = grads,
+                                            float *const *grads,
+                                            const bool *trains) {
+  const bool passing = o->update_in_backward;
+  return (mae_graph_options){.grads = passing ? NULL : grads,
+                             .passing = passing ? trains : NULL,
                              .recompute = o->recompute,
                              .precision = o->precision,
                              .drop_path = o->drop_path > 0};

@@ -7,10 +7,11 @@
 static mae_status measure_autoencoder(mae_context *context,
                                       const mae_model *model,
                                       const mae_trainer_options *o,
+                                      const bool *trains,
                                       mae_graph_cost *cost) {
   int64_t kept;
   MAE_TRY(mae_config_kept(&model->config, o->mask_ratio, true, &kept));
-  const mae_graph_options graph = mae_trainer_graph_options(o, NULL);
+  const mae_graph_options graph = mae_trainer_graph_options(o, NULL, trains);
   return mae_graph_measure(context, model, o->batch_size, kept, &graph, cost);
 }
 
@@ -24,7 +25,7 @@ static mae_status measure_classifier(mae_context *context,
   if (!grads) return MAE_ERROR_OUT_OF_MEMORY;
   for (int32_t i = 0; i < model->n_params; i++)
     if (trains[i]) grads[i] = &there;
-  const mae_graph_options graph = mae_trainer_graph_options(o, grads);
+  const mae_graph_options graph = mae_trainer_graph_options(o, grads, trains);
   mae_status status = mae_graph_measure_classifier(
       context, model, o->batch_size, &graph, cost);
   free(grads);
@@ -39,12 +40,12 @@ static mae_status plan_model(mae_context *context, const mae_model *model,
   mae_graph_cost cost;
   MAE_TRY(mae_is_classifier(c)
               ? measure_classifier(context, model, o, trains, &cost)
-              : measure_autoencoder(context, model, o, &cost));
+              : measure_autoencoder(context, model, o, trains, &cost));
   const size_t noise = mae_trainer_noise_values(c, o) * sizeof(float);
   const int64_t trained = (int64_t)mae_model_shadow_bytes(model, trains);
   p->parameters = mae_model_parameter_count(model, 0);
   p->weight_bytes = (int64_t)mae_model_shadow_bytes(model, NULL);
-  p->gradient_bytes = trained;
+  p->gradient_bytes = o->update_in_backward ? 0 : trained;
   p->optimizer_bytes = (o->ema_decay > 0 ? 3 : 2) * trained;
   p->activation_bytes = (int64_t)(cost.bytes + mae_align(noise));
   p->total_bytes = p->weight_bytes + p->gradient_bytes + p->optimizer_bytes +

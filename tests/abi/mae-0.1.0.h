@@ -826,6 +826,12 @@ typedef struct mae_trainer_options {
                               head included; default MAE_PRECISION_F32.  Not
                               part of a checkpoint, which is f32 either way and
                               may be resumed in the other one */
+  int32_t update_in_backward; /* 1: each parameter is updated in the backward
+                                 pass, as soon as its gradient is there, whose
+                                 memory is then used again: a quarter less for
+                                 what grows with the model, the same bits.  Not
+                                 with accum_steps above 1, clip_grad or several
+                                 ranks.  Not part of a checkpoint.  Default 0 */
 } mae_trainer_options;
 
 /* What mae_trainer_step tells; the caller sets struct_size. */
@@ -871,7 +877,8 @@ typedef struct mae_training_plan {
   size_t struct_size;
   int64_t parameters;       /* elements, the fixed position tables included */
   int64_t weight_bytes;     /* of the model */
-  int64_t gradient_bytes;   /* of what is trained */
+  int64_t gradient_bytes;   /* of what is trained; 0 with update_in_backward,
+                               where they are among the activations */
   int64_t optimizer_bytes;  /* the two moments of AdamW; with ema_decay also
                                the average of the weights */
   int64_t activation_bytes; /* values and gradients of a step, its inputs */
@@ -896,7 +903,9 @@ MAE_API mae_status mae_trainer_plan(mae_context *context,
  * steps the weights are updated.  result may be NULL; else set its
  * struct_size.  MAE_ERROR_NON_FINITE: this step's loss, or the gradient of
  * the update, is not finite; weights, optimiser and step count are as before,
- * and the gradients gathered for the update are dropped.  MAE_ERROR_STATE: the
+ * and the gradients gathered for the update are dropped.  But with
+ * update_in_backward, when the loss is finite and a gradient is not, some
+ * weights may have been updated: go back to a checkpoint.  MAE_ERROR_STATE: the
  * model is a classifier. */
 MAE_API mae_status mae_trainer_step(mae_trainer *trainer, const float *images,
                                     const float *noise,
@@ -920,8 +929,9 @@ MAE_API mae_status mae_trainer_step_labels(mae_trainer *trainer,
  * trained it shares with the trainer's model.  NULL without ema_decay. */
 MAE_API const mae_model *mae_trainer_ema_model(const mae_trainer *trainer);
 /* The gradient gathered so far for a parameter, lent by the trainer; NULL for
- * an unknown or fixed one.  With several ranks it is this rank's share of the
- * mean until the update, and then the mean itself. */
+ * an unknown or fixed one, and for all with update_in_backward.  With several
+ * ranks it is this rank's share of the mean until the update, and then the mean
+ * itself. */
 MAE_API mae_tensor *mae_trainer_gradient(const mae_trainer *trainer,
                                          const char *name);
 /* Updates made so far, and images seen. */
@@ -985,7 +995,7 @@ typedef struct mae_communicator {
  *    wait: end them all.
  * A checkpoint is the same with any number of ranks, and any number may resume
  * it; one rank need write it.  Allowed between updates: MAE_ERROR_STATE when
- * an update's steps have begun. */
+ * an update's steps have begun, or of several ranks with update_in_backward. */
 MAE_API mae_status mae_trainer_set_communicator(
     mae_trainer *trainer, const mae_communicator *communicator);
 
