@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "kernels/kernels.h"
 #include "suites.h"
 
@@ -145,9 +146,10 @@ static void free_scratch(float *scratch, int64_t size) {
   free(scratch);
 }
 
-/* add: to what random_floats(..., 3) gives. */
+/* add: to what random_floats(..., 3) gives.  kept: forward writes it, and
+ * backward reads it in qkv's place; or NULL. */
 static result compute(shape s, mae_isa isa, int32_t threads, bool add,
-                      const float *qkv, const float *dy) {
+                      const float *qkv, uint16_t *kept, const float *dy) {
   const mae_kernels *k = mae_kernels_for(isa);
   const int64_t size = rows_of(s) * width_of(s);
   result r = {random_floats(size, NAN, 1), random_floats(sums_of(s), NAN, 1),
@@ -157,11 +159,12 @@ static result compute(shape s, mae_isa isa, int32_t threads, bool add,
   int64_t floats;
   float *scratch = make_scratch(s, false, threads, &floats);
   k->attention_forward(pool, s.batch, s.tokens, s.heads, s.dim, qkv, r.y,
-                       r.log_sum, scratch);
+                       r.log_sum, kept, scratch);
   free_scratch(scratch, floats);
   scratch = make_scratch(s, true, threads, &floats);
-  k->attention_backward(pool, s.batch, s.tokens, s.heads, s.dim, qkv, r.y,
-                        r.log_sum, dy, r.dqkv, add, scratch);
+  k->attention_backward(pool, s.batch, s.tokens, s.heads, s.dim,
+                        kept ? NULL : qkv, kept, r.y, r.log_sum, dy, r.dqkv,
+                        add, scratch);
   free_scratch(scratch, floats);
   mae_pool_destroy(pool);
   return r;
@@ -211,11 +214,11 @@ static void expect_same(shape s, const result *a, const result *b) {
 
 static void check_isa(shape s, mae_isa isa, const float *qkv, const float *dy,
                       truth *t, double bar) {
-  result one = compute(s, isa, 1, false, qkv, dy);
-  result many = compute(s, isa, 3, false, qkv, dy);
+  result one = compute(s, isa, 1, false, qkv, NULL, dy);
+  result many = compute(s, isa, 3, false, qkv, NULL, dy);
   expect_result(s, isa, &one, t, bar);
   expect_same(s, &one, &many);
-  result added = compute(s, isa, 2, true, qkv, dy);
+  result added = compute(s, isa, 2, true, qkv, NULL, dy);
   const int64_t n = 3 * rows_of(s) * width_of(s);
   float *before = random_floats(n, 1, 3);
   double *sum = make(n, sizeof *sum);
@@ -228,12 +231,42 @@ static void check_isa(shape s, mae_isa isa, const float *qkv, const float *dy,
   free_result(&added);
 }
 
+/* What is kept is qkv, each rounded to a nearest; backward is as of these. */
+static void check_kept(shape s, mae_isa isa, const float *qkv,
+                       const float *dy) {
+  const int64_t n = 3 * rows_of(s) * width_of(s);
+  const size_t bytes = (size_t)n * sizeof(float);
+  uint16_t *kept = make(n, sizeof *kept);
+  float *rounded = make(n, sizeof *rounded);
+  result plain = compute(s, isa, 1, false, qkv, NULL, dy);
+  for (int32_t threads = 1; threads <= 5; threads += 4) {
+    memset(kept, 0xff, (size_t)n * sizeof *kept);
+    result r = compute(s, isa, threads, false, qkv, kept, dy);
+    ck_assert_mem_eq(r.y, plain.y, bytes / 3);
+    free_result(&r);
+    for (int64_t i = 0; i < n; i++) {
+      rounded[i] = mae_from_bf16(kept[i]);
+      ck_assert(fabsf(rounded[i] - qkv[i]) <= fabsf(qkv[i]) / 256);
+    }
+    result want = compute(s, isa, 1, false, rounded, NULL, dy);
+    r = compute(s, isa, threads, false, rounded, kept, dy);
+    expect_same(s, &r, &want);
+    free_result(&r);
+    free_result(&want);
+  }
+  free_result(&plain);
+  free(kept);
+  free(rounded);
+}
+
 static void check_qkv(shape s, const float *qkv, double bar) {
   float *dy = random_floats(rows_of(s) * width_of(s), 1, 7);
   truth t = define(s, qkv, dy);
   for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AMX; isa++)
-    if (mae_kernels_for((mae_isa)isa))
+    if (mae_kernels_for((mae_isa)isa)) {
       check_isa(s, (mae_isa)isa, qkv, dy, &t, bar);
+      check_kept(s, (mae_isa)isa, qkv, dy);
+    }
   free(dy);
   free(t.y);
   free(t.log_sum);
@@ -291,7 +324,7 @@ START_TEST(nan_stays) {
   memcpy(&qkv[33 * 15 + 7], &odd, sizeof odd); /* of a key of image 0 */
   for (int isa = MAE_ISA_PORTABLE; isa <= MAE_ISA_AMX; isa++) {
     if (!mae_kernels_for((mae_isa)isa)) continue;
-    result r = compute(s, (mae_isa)isa, 1, false, qkv, dy);
+    result r = compute(s, (mae_isa)isa, 1, false, qkv, NULL, dy);
     for (int64_t i = 0; i < rows_of(s) * 5; i++)
       ck_assert_int_eq(i < 70 * 5, isnan(r.y[i]) != 0);
     free_result(&r);

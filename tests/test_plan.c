@@ -175,6 +175,23 @@ START_TEST(freezing_takes_less) {
 }
 END_TEST
 
+/* Of ten numbers kept of a token in a block seven are then half as long. */
+START_TEST(bf16_takes_less) {
+  mae_context *context = make_context(2, MAE_ISA_AUTO);
+  mae_config config;
+  ASSERT_OK(mae_config_init(&config, sizeof config, NULL));
+  mae_trainer_options o = options_of(64, 0);
+  const mae_training_plan p = plan_of(context, &config, &o);
+  o.precision = MAE_PRECISION_BF16;
+  const mae_training_plan q = plan_of(context, &config, &o);
+  ck_assert_double_lt((double)q.activation_bytes,
+                      0.7 * (double)p.activation_bytes);
+  ck_assert_int_eq(q.weight_bytes, p.weight_bytes);
+  ck_assert_int_eq(q.optimizer_bytes, p.optimizer_bytes);
+  mae_context_destroy(context);
+}
+END_TEST
+
 START_TEST(recomputing_takes_less) {
   mae_context *context = make_context(2, MAE_ISA_AUTO);
   for (int i = 0; i < CONFIGS; i++) {
@@ -404,6 +421,7 @@ Suite *plan_suite(void) {
   tcase_add_loop_test(tc, equals_what_is_created, 0, 8 * CONFIGS);
   tcase_add_loop_test(tc, classifier_equals_what_is_created, 0, 8);
   tcase_add_test(tc, freezing_takes_less);
+  tcase_add_test(tc, bf16_takes_less);
   tcase_add_test(tc, recomputing_takes_less);
   tcase_add_test(tc, large_models_fit);
   tcase_add_loop_test(tc, flops_by_hand, 0, CONFIGS);

@@ -3,13 +3,15 @@
 #include "autograd/tape.h"
 
 enum { BATCH, TOKENS, HEADS, HEAD_DIM };
+enum { LOG_SUM, KEPT }; /* what is saved, the latter in bf16 */
 
 static mae_status forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
   c->kernels->attention_forward(
       c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
-      mae_op_in(tape, op, 0), mae_op_out(tape, op), mae_op_saved(tape, op, 0),
+      mae_op_in(tape, op, 0), mae_op_out(tape, op),
+      mae_op_saved(tape, op, LOG_SUM), mae_op_saved(tape, op, KEPT),
       mae_op_scratch(tape, op));
   return MAE_OK;
 }
@@ -19,11 +21,12 @@ static void backward(mae_tape *tape, mae_op *op) {
   const int64_t *n = op->size;
   bool add = false;
   float *dqkv = mae_op_dx(tape, op, 0, &add);
+  const uint16_t *kept = mae_op_saved(tape, op, KEPT);
   if (dqkv)
     c->kernels->attention_backward(
         c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
-        mae_op_in(tape, op, 0), mae_op_out(tape, op),
-        mae_op_saved(tape, op, 0), mae_op_dy(tape, op), dqkv, add,
+        kept ? NULL : mae_op_in(tape, op, 0), kept, mae_op_out(tape, op),
+        mae_op_saved(tape, op, LOG_SUM), mae_op_dy(tape, op), dqkv, add,
         mae_op_scratch(tape, op));
 }
 
@@ -40,6 +43,11 @@ static const mae_op_class class = {
     .name = "attention", .forward = forward, .backward = backward,
     .backward_reads = 1, .backward_reads_output = true, .identity = -1,
     .products = products};
+
+/* In bf16, where backward makes do with what is saved. */
+static const mae_op_class bf16_class = {
+    .name = "attention", .forward = forward, .backward = backward,
+    .backward_reads_output = true, .identity = -1, .products = products};
 
 static mae_status weights_forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
@@ -99,10 +107,15 @@ static bool scratch_bytes(const mae_tape *tape, const int64_t *n, bool backward,
 mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
                               mae_var *out) {
   mae_op *op = NULL;
-  MAE_TRY(record(tape, &class, qkv, num_heads, out, &op));
+  const bool in_bf16 = tape && tape->precision == MAE_PRECISION_BF16;
+  MAE_TRY(record(tape, in_bf16 ? &bf16_class : &class, qkv, num_heads, out,
+                 &op));
   const mae_tensor *t = mae_op_shape(tape, op, 0);
   const int64_t *n = op->size, heads = n[HEADS];
-  op->saved_bytes[0] = (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
+  op->saved_bytes[LOG_SUM] =
+      (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
+  if (in_bf16)
+    op->saved_bytes[KEPT] = (size_t)mae_tensor_size(t) * sizeof(uint16_t);
   if (t->shape[2] > INT32_MAX ||
       !scratch_bytes(tape, n, false, &op->forward_scratch) ||
       !scratch_bytes(tape, n, true, &op->backward_scratch))

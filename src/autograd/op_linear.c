@@ -12,8 +12,8 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       tape->nodes[op->in[WEIGHT]].packed, mae_op_in(tape, op, BIAS),
       op->n_in > RESIDUAL ? mae_op_in(tape, op, RESIDUAL) : NULL,
-      mae_op_saved(tape, op, 0), mae_op_out(tape, op),
-      mae_op_scratch(tape, op));
+      mae_op_saved(tape, op, 0), tape->pass == MAE_PASS_AGAIN,
+      mae_op_out(tape, op), mae_op_scratch(tape, op));
   return MAE_OK;
 }
 
@@ -40,8 +40,9 @@ static void backward(mae_tape *tape, mae_op *op) {
 /* From the pre-activation. */
 static void refresh_gelu(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
-  c->kernels->gelu_forward(c->pool, op->size[ROWS] * op->size[OUT],
-                           mae_op_saved(tape, op, 0), mae_op_out(tape, op));
+  c->kernels->gelu_forward(
+      c->pool, op->products, op->size[ROWS] * op->size[OUT],
+      mae_op_saved(tape, op, 0), mae_op_out(tape, op));
 }
 
 /* One product forward; backward one for each gradient that is wanted. */
@@ -119,7 +120,9 @@ static mae_status record(mae_tape *tape, const mae_op_class *class,
   op->forward_scratch = scratch_bytes(tape, op, false);
   op->backward_scratch = scratch_bytes(tape, op, true);
   if (op->flag)
-    op->saved_bytes[0] = (size_t)mae_tensor_size(&y) * sizeof(float);
+    op->saved_bytes[0] =
+        (size_t)mae_tensor_size(&y) *
+        (mae_products_in_bf16(op->products) ? sizeof(uint16_t) : sizeof(float));
   return mae_tape_output(tape, op, y.ndim, y.shape, out);
 }
 

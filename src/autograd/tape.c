@@ -340,7 +340,7 @@ float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
   return node->grad.data;
 }
 
-float *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i) {
+void *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i) {
   bool later = op->runs_again && tape->pass == MAE_PASS_FORWARD;
   return later ? NULL : buffer_data(tape, op->saved[i]);
 }

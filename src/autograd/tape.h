@@ -165,7 +165,7 @@ float *mae_op_dy(const mae_tape *tape, const mae_op *op);
 float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
                  bool *add);
 /* NULL when this pass need not fill it in. */
-float *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i);
+void *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i);
 /* Of the pass that runs. */
 float *mae_op_scratch(const mae_tape *tape, const mae_op *op);
 const int32_t *mae_op_index(const mae_tape *tape, const mae_op *op);

@@ -8,6 +8,7 @@ typedef struct attention {
   int64_t pieces; /* of a head's queries, to keep all threads busy */
   const float *qkv;
   float *y, *log_sum, *scratch;
+  uint16_t *kept;
   int64_t scratch_size;
 } attention;
 
@@ -134,13 +135,26 @@ static void attend(const attention *p, const head *h, state *s, int64_t begin,
   }
 }
 
+/* Rows of q, k or v, which start there. */
+static void keep(const attention *p, const head *h, int64_t start,
+                 int64_t rows) {
+  for (int64_t i = 0; i < rows; i++, start += h->stride)
+    store_bf16_row(p->kept + start, p->qkv + start, h->dim);
+}
+
 static void forward_piece(const attention *p, state *s, int64_t i) {
   const head h = head_at(p->tokens, p->heads, p->head_dim, i / p->pieces);
   const int64_t begin = piece_begin(h.tokens, p->pieces, i % p->pieces);
   const int64_t end = piece_begin(h.tokens, p->pieces, i % p->pieces + 1);
   const int64_t blocks = pieces_of(end - begin, MAE_ATTENTION_QUERIES);
-  pack_key_blocks(s->k, p->qkv + h.k, &h);
+  pack_key_blocks(s->k, p->qkv + h.k, h.stride, &h);
   pack_rows(s->v, p->qkv + h.v, h.stride, h.tokens, h.dim);
+  if (p->kept) { /* and of each piece's queries their k and v */
+    const int64_t offset = begin * h.stride;
+    keep(p, &h, h.q + offset, end - begin);
+    keep(p, &h, h.k + offset, end - begin);
+    keep(p, &h, h.v + offset, end - begin);
+  }
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t from = begin + piece_begin(end - begin, blocks, b);
     const int64_t to = begin + piece_begin(end - begin, blocks, b + 1);
@@ -148,14 +162,16 @@ static void forward_piece(const attention *p, state *s, int64_t i) {
   }
 }
 
-/* The next head's q, k and v, and where y goes. */
+/* The next head's q, k and v, where y goes, and where these are kept. */
 static void expect_next(const attention *p, state *s, int64_t i, bool more) {
   const head h = head_at(p->tokens, p->heads, p->head_dim, i / p->pieces);
   const head next =
       head_at(p->tokens, p->heads, p->head_dim, (i + more) / p->pieces);
-  s->coming = fetch_for(&h, 4, 2);
+  s->coming = fetch_for(&h, p->kept ? 7 : 4, 2);
   fetch_add(&s->coming, p->y + h.y, h.width);
-  if (more) fetch_qkv(&s->coming, p->qkv, &next);
+  if (!more) return;
+  fetch_qkv(&s->coming, p->qkv, &next);
+  if (p->kept) fetch_kept(&s->coming, p->kept, &next);
 }
 
 static void forward_pieces(void *arg, int64_t begin, int64_t end,
@@ -182,10 +198,11 @@ static int64_t pieces_of_head(const mae_pool *pool, int64_t heads,
 void KERNEL(attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                                int64_t heads, int64_t head_dim,
                                const float *qkv, float *y, float *log_sum,
-                               float *scratch) {
+                               uint16_t *kept, float *scratch) {
   attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
                  .pieces = pieces_of_head(pool, batch * heads, tokens),
-                 .qkv = qkv, .y = y, .log_sum = log_sum, .scratch = scratch};
+                 .qkv = qkv, .y = y, .log_sum = log_sum, .scratch = scratch,
+                 .kept = kept};
   /* It was not too much when the caller asked. */
   mae_attention_scratch(tokens, head_dim, false, &p.scratch_size);
   mae_pool_for(pool, batch * heads * p.pieces, 1, forward_pieces, &p);

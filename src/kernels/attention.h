@@ -53,13 +53,14 @@ static inline int64_t key_block_most(int64_t tokens) {
   return padded < MAE_ATTENTION_KEYS ? padded : MAE_ATTENTION_KEYS;
 }
 
-/* Keys (or values) x of a head, each block transposed: [dim, padded], block b
- * at y + b.begin * dim. */
-static inline void pack_key_blocks(float *y, const float *x, const head *h) {
+/* Keys (or values) x of a head, `stride` apart, each block transposed:
+ * [dim, padded], block b at y + b.begin * dim. */
+static inline void pack_key_blocks(float *y, const float *x, int64_t stride,
+                                   const head *h) {
   for (int64_t i = 0; i < key_blocks(h->tokens); i++) {
     const key_block b = key_block_at(h->tokens, i);
-    pack_transposed(y + b.begin * h->dim, b.padded, x + b.begin * h->stride,
-                    h->stride, b.keys, h->dim);
+    pack_transposed(y + b.begin * h->dim, b.padded, x + b.begin * stride,
+                    stride, b.keys, h->dim);
   }
 }
 
@@ -77,6 +78,13 @@ static inline void fetch_qkv(fetch *f, const float *qkv, const head *h) {
   fetch_add(f, qkv + h->q, h->stride);
   fetch_add(f, qkv + h->k, h->stride);
   fetch_add(f, qkv + h->v, h->stride);
+}
+
+/* Of numbers half as long: with each row one of another head, too. */
+static inline void fetch_kept(fetch *f, const uint16_t *kept, const head *h) {
+  const int64_t starts[] = {h->q, h->k, h->v};
+  for (int i = 0; i < 3; i++)
+    fetch_add(f, (const void *)(kept + starts[i]), h->stride / 2);
 }
 
 static inline void store_row(float *y, const float *x, int64_t n, float scale,

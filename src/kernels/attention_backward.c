@@ -6,6 +6,7 @@ typedef struct attention {
   int64_t tokens, heads, head_dim;
   bool add_dqkv;
   const float *qkv, *y, *log_sum, *dy;
+  const uint16_t *kept; /* qkv NULL: in its place */
   float *dqkv, *scratch;
   int64_t scratch_size;
 } attention;
@@ -90,12 +91,21 @@ static void prepare_rows(const attention *p, const head *h, state *s,
     vf_store(s->dot + i, sums_of(dot + i));
 }
 
+/* Rows of q, k or v, which start there. */
+static void take_rows(float *y, const attention *p, const head *h,
+                      int64_t start, int64_t rows) {
+  if (p->qkv)
+    pack_rows(y, p->qkv + start, h->stride, rows, h->dim);
+  else
+    pack_bf16_rows(y, p->kept + start, h->stride, rows, h->dim);
+}
+
 /* The queries from `begin` on. */
 static void backward_queries(const attention *p, const head *h, state *s,
                              int64_t begin, int64_t rows) {
   const int64_t width = whole_vectors(h->dim), blocks = key_blocks(h->tokens);
   const int64_t q = h->q + begin * h->stride;
-  pack_rows(s->q, p->qkv + q, h->stride, rows, h->dim);
+  take_rows(s->q, p, h, q, rows);
   pack_rows(s->dy, p->dy + h->y + begin * h->width, h->width, rows, h->dim);
   prepare_rows(p, h, s, begin, rows);
   for (int64_t i = 0; i < blocks; i++)
@@ -108,9 +118,10 @@ static void backward_queries(const attention *p, const head *h, state *s,
 static void backward_head(const attention *p, const head *h, state *s) {
   const int64_t width = whole_vectors(h->dim);
   const int64_t blocks = pieces_of(h->tokens, MAE_ATTENTION_QUERIES);
-  pack_key_blocks(s->kt, p->qkv + h->k, h);
-  pack_key_blocks(s->vt, p->qkv + h->v, h);
-  pack_rows(s->k, p->qkv + h->k, h->stride, h->tokens, h->dim);
+  take_rows(s->dv, p, h, h->v, h->tokens); /* it is free until then */
+  pack_key_blocks(s->vt, s->dv, width, h);
+  take_rows(s->k, p, h, h->k, h->tokens);
+  pack_key_blocks(s->kt, s->k, width, h);
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t begin = piece_begin(h->tokens, blocks, b);
     backward_queries(p, h, s, begin,
@@ -130,7 +141,10 @@ static void expect_next(const attention *p, state *s, const head *h,
   s->coming = fetch_for(h, 8, 5);
   fetch_qkv(&s->coming, p->dqkv, h);
   if (!next) return;
-  fetch_qkv(&s->coming, p->qkv, next);
+  if (p->qkv)
+    fetch_qkv(&s->coming, p->qkv, next);
+  else
+    fetch_kept(&s->coming, p->kept, next);
   fetch_add(&s->coming, p->y + next->y, h->width);
   fetch_add(&s->coming, p->dy + next->y, h->width);
 }
@@ -150,12 +164,13 @@ static void backward_heads(void *arg, int64_t begin, int64_t end,
 
 void KERNEL(attention_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
                                 int64_t heads, int64_t head_dim,
-                                const float *qkv, const float *y,
-                                const float *log_sum, const float *dy,
-                                float *dqkv, bool add_dqkv, float *scratch) {
+                                const float *qkv, const uint16_t *kept,
+                                const float *y, const float *log_sum,
+                                const float *dy, float *dqkv, bool add_dqkv,
+                                float *scratch) {
   attention p = {.tokens = tokens, .heads = heads, .head_dim = head_dim,
                  .add_dqkv = add_dqkv, .qkv = qkv, .y = y, .log_sum = log_sum,
-                 .dy = dy, .dqkv = dqkv, .scratch = scratch};
+                 .dy = dy, .kept = kept, .dqkv = dqkv, .scratch = scratch};
   mae_attention_scratch(tokens, head_dim, true, &p.scratch_size);
   mae_pool_for(pool, batch * heads, 1, backward_heads, &p);
 }

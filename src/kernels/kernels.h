@@ -40,18 +40,23 @@ typedef enum mae_products {
   MAE_PRODUCTS_BF16_AMX
 } mae_products;
 
+static inline bool mae_products_in_bf16(mae_products products) {
+  return products >= MAE_PRODUCTS_BF16_EMULATED;
+}
+
 typedef struct mae_kernels {
   /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
-   * pre-activation in `pre` [rows, out], or works in place when it is NULL.
-   * residual may be NULL; gelu and residual exclude each other.  In bf16 both
-   * factors of each product, here and in backward, are rounded to that first;
-   * all else is f32.  packed: what pack_weight made of w, or NULL.
-   * scratch: linear_scratch floats. */
+   * pre-activation in `pre` [rows, out], unless that is NULL; as_kept: y is
+   * made of it as it is there.  residual may be NULL; gelu and residual exclude
+   * each other.  In bf16 both factors of each product, here and in backward,
+   * are rounded to that first, and so is what is kept: uint16_t, else float.
+   * packed: what pack_weight made of w, or NULL.  scratch: linear_scratch
+   * floats. */
   void (*linear_forward)(mae_pool *pool, mae_products products, int64_t rows,
                          int64_t in, int64_t out, bool gelu, const float *x,
                          const float *w, const float *packed, const float *b,
-                         const float *residual, float *pre, float *y,
-                         float *scratch);
+                         const float *residual, void *pre, bool as_kept,
+                         float *y, float *scratch);
   /* A weight as such products want it, and the floats that takes, 0 where they
    * want it as it is. */
   void (*pack_weight)(mae_pool *pool, mae_products products, int64_t in,
@@ -61,14 +66,15 @@ typedef struct mae_kernels {
    * be x, where it is not added to. */
   void (*linear_backward)(mae_pool *pool, mae_products products, int64_t rows,
                           int64_t in, int64_t out, bool gelu, const float *x,
-                          const float *w, const float *pre, float *dy,
+                          const float *w, const void *pre, float *dy,
                           float *dx, bool add_dx, float *dw, bool add_dw,
                           float *db, bool add_db, float *scratch);
   int64_t (*linear_scratch)(const mae_pool *pool, mae_products products,
                             bool backward, int64_t rows, int64_t in,
                             int64_t out);
-  /* y = x Phi(x), the activation alone. */
-  void (*gelu_forward)(mae_pool *pool, int64_t n, const float *x, float *y);
+  /* y = x Phi(x), the activation alone, of what linear_forward kept. */
+  void (*gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
+                       const void *pre, float *y);
 
   /* mean and rstd [rows] are for the backward pass; both or neither NULL. */
   void (*layer_norm_forward)(mae_pool *pool, int64_t rows, int64_t width,
@@ -84,17 +90,20 @@ typedef struct mae_kernels {
   /* qkv [batch, tokens, 3, heads, head_dim], y [batch, tokens, heads,
    * head_dim].  log_sum [batch, heads, tokens], the log of each softmax
    * denominator, lets backward rebuild the probabilities; may be NULL.
-   * scratch: per worker what mae_attention_scratch says. */
+   * kept: qkv in bf16, of which backward then makes do, its own qkv being
+   * NULL; or NULL.  scratch: per worker what mae_attention_scratch says. */
   void (*attention_forward)(mae_pool *pool, int64_t batch, int64_t tokens,
                             int64_t heads, int64_t head_dim, const float *qkv,
-                            float *y, float *log_sum, float *scratch);
+                            float *y, float *log_sum, uint16_t *kept,
+                            float *scratch);
   /* The probabilities alone: weights [batch, heads, tokens, tokens]. */
   void (*attention_weights)(mae_pool *pool, int64_t batch, int64_t tokens,
                             int64_t heads, int64_t head_dim, const float *qkv,
                             float *weights);
   void (*attention_backward)(mae_pool *pool, int64_t batch, int64_t tokens,
                              int64_t heads, int64_t head_dim, const float *qkv,
-                             const float *y, const float *log_sum,
+                             const uint16_t *kept, const float *y,
+                             const float *log_sum,
                              const float *dy, float *dqkv, bool add_dqkv,
                              float *scratch);
 

@@ -52,54 +52,79 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
                             int64_t rows, int64_t in, int64_t out, bool gelu,
                             const float *x, const float *w,
                             const float *packed, const float *b,
-                            const float *residual, float *pre, float *y,
-                            float *scratch) {
+                            const float *residual, void *pre, bool as_kept,
+                            float *y, float *scratch) {
   if (rounds(products)) {
     float *copy =
         scratch + product_scratch(pool, products, false, rows, in, out);
     x = rounded(pool, x, rows * in, copy);
     w = rounded(pool, w, out * in, copy + rows * in);
   }
+  const bool narrow = mae_products_in_bf16(products);
   const product p = {.products = after_rounding(products), .m = rows,
                      .n = out, .k = in, .a = x, .a_row = in, .a_step = 1,
                      .b = w, .b_step = 1, .b_col = in,
-                     .c = gelu && pre ? pre : y, .ldc = out,
+                     .c = pre && !narrow ? pre : y, .ldc = out,
                      .bias = b, .residual = residual, .y = gelu ? y : NULL,
+                     .kept = narrow ? pre : NULL, .as_kept = narrow && as_kept,
                      .packed_b = packed};
   KERNEL(product)(pool, &p, scratch);
 }
 
+/* Of a pre-activation as it was kept, and what is made of it. */
 typedef struct activation {
-  const float *x;
+  const void *pre;
   float *y;
 } activation;
 
 static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  gelu_row(p->y + begin, p->x + begin, end - begin);
+  gelu_row(p->y + begin, (const float *)p->pre + begin, end - begin);
 }
 
-void KERNEL(gelu_forward)(mae_pool *pool, int64_t n, const float *x, float *y) {
-  mae_pool_for(pool, n, GRAIN, gelu_range, &(activation){x, y});
+static void gelu_bf16_range(void *arg, int64_t begin, int64_t end,
+                            int32_t worker) {
+  (void)worker;
+  const activation *p = arg;
+  gelu_bf16_row(p->y + begin, (const uint16_t *)p->pre + begin, end - begin);
 }
 
-typedef struct gelu_gradient {
-  float *dy;
-  const float *pre;
-} gelu_gradient;
+void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
+                          const void *pre, float *y) {
+  const bool narrow = mae_products_in_bf16(products);
+  mae_pool_for(pool, n, GRAIN, narrow ? gelu_bf16_range : gelu_range,
+               &(activation){pre, y});
+}
 
 /* d/dx x Phi(x) = Phi(x) + x phi(x) */
+static inline vf gelu_slope(vf x) {
+  vf density;
+  const vf phi = vf_normal(x, &density);
+  return phi + x * density;
+}
+
 static void gelu_backward(void *arg, int64_t begin, int64_t end,
                           int32_t worker) {
   (void)worker;
-  const gelu_gradient *p = arg;
-  float *dy = p->dy + begin;
-  const float *x = p->pre + begin;
+  const activation *p = arg;
+  const float *x = (const float *)p->pre + begin;
+  float *dy = p->y + begin;
   FOR_VECTORS(i, lanes, end - begin, {
-    vf v = LOAD(x + i, lanes), density;
-    vf phi = vf_normal(v, &density);
-    STORE(dy + i, LOAD(dy + i, lanes) * (phi + v * density), lanes);
+    const vf slope = gelu_slope(LOAD(x + i, lanes));
+    STORE(dy + i, LOAD(dy + i, lanes) * slope, lanes);
+  });
+}
+
+static void gelu_bf16_backward(void *arg, int64_t begin, int64_t end,
+                               int32_t worker) {
+  (void)worker;
+  const activation *p = arg;
+  const uint16_t *x = (const uint16_t *)p->pre + begin;
+  float *dy = p->y + begin;
+  FOR_VECTORS(i, lanes, end - begin, {
+    const vf slope = gelu_slope(vf_load_bf16(x + i, lanes));
+    STORE(dy + i, LOAD(dy + i, lanes) * slope, lanes);
   });
 }
 
@@ -126,13 +151,15 @@ static void sum_columns(mae_pool *pool, int64_t rows, int64_t width,
 
 void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
                              int64_t rows, int64_t in, int64_t out, bool gelu,
-                             const float *x, const float *w, const float *pre,
+                             const float *x, const float *w, const void *pre,
                              float *dy, float *dx, bool add_dx, float *dw,
                              bool add_dw, float *db, bool add_db,
                              float *scratch) {
   if (gelu)
-    mae_pool_for(pool, rows * out, GRAIN, gelu_backward,
-                 &(gelu_gradient){dy, pre});
+    mae_pool_for(pool, rows * out, GRAIN,
+                 mae_products_in_bf16(products) ? gelu_bf16_backward
+                                                : gelu_backward,
+                 &(activation){pre, dy});
   if (db) sum_columns(pool, rows, out, dy, db, add_db);
   const float *factor = dy;
   const bool in_place = dx == x;

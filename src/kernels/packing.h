@@ -18,6 +18,14 @@ static inline void pack_rows(float *y, const float *x, int64_t stride,
                 vf_store(y + j, LOAD(x + i * stride + j, lanes)););
 }
 
+/* The same of numbers in bf16. */
+static inline void pack_bf16_rows(float *y, const uint16_t *x, int64_t stride,
+                                  int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; i++, y += whole_vectors(width))
+    FOR_VECTORS(j, lanes, width,
+                vf_store(y + j, vf_load_bf16(x + i * stride + j, lanes)););
+}
+
 #if MAE_VEC_BYTES == 64
 #define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31

@@ -314,8 +314,7 @@ static void multiply_by_blas(const product *p) {
   const int64_t ldb = b_across ? p->b_col : max_of(p->b_step, p->n);
   mae_sgemm(a_across, b_across, p->m, p->n, p->k, 1, p->a, lda, p->b, ldb,
             begun || p->add, p->c, p->ldc);
-  for (int64_t i = 0; i < p->m && p->y; i++)
-    gelu_row(p->y + i * p->ldc, p->c + i * p->ldc, p->n);
+  for (int64_t i = 0; i < p->m && p->y; i++) activate_row(p, i, 0, p->n);
 }
 
 /* ------------------------------------------------------------- threads --- */
@@ -338,6 +337,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.bias) p.bias += column;
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
+  if (p.kept) p.kept += row * p.ldc + column;
   if (p.products != MAE_PRODUCTS_F32)
     KERNEL(product_bf16)(g, &p, worker);
   else if (OWN)

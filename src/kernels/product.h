@@ -17,6 +17,8 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
+  uint16_t *kept; /* with y: c in bf16, too; or NULL */
+  bool as_kept;   /* y is made of these */
   const float *packed_b; /* what pack_weight made of b, or NULL; not read where
                             F32_AMX falls back to F32, as with few rows */
 } product;
@@ -101,6 +103,17 @@ static inline void for_blocks(const grid *g, const product *p, int32_t worker,
   }
 }
 
+/* y's part of a row of c, once all terms are summed. */
+static inline void activate_row(const product *p, int64_t i, int64_t j,
+                                int64_t columns) {
+  const int64_t at = i * p->ldc + j;
+  if (p->kept) store_bf16_row(p->kept + at, p->c + at, columns);
+  if (p->as_kept)
+    gelu_bf16_row(p->y + at, p->kept + at, columns);
+  else
+    gelu_row(p->y + at, p->c + at, columns);
+}
+
 /* `columns` sums of row i from column j on, to where they belong. */
 static inline void finish_row(const product *p, const block *t, int64_t i,
                               int64_t j, int64_t columns, const float *sums) {
@@ -117,7 +130,7 @@ static inline void finish_row(const product *p, const block *t, int64_t i,
     if (residual) sum += LOAD(residual + v, lanes);
     STORE(c + v, sum, lanes);
   });
-  if (ends && p->y) gelu_row(p->y + i * p->ldc + j, c, columns);
+  if (ends && p->y) activate_row(p, i, j, columns);
 }
 
 /* The same of several rows, whose sums are `pitch` apart. */

@@ -442,8 +442,7 @@ static void begin_sums(const product *p, const block *t, const place *at,
 static void finish_sums(const product *p, const block *t, const place *at) {
   if (!p->y || t->begin + t->k < p->k) return;
   for (int64_t i = at->i; i < at->i + at->rows; i++)
-    gelu_row(p->y + i * p->ldc + at->j, p->c + i * p->ldc + at->j,
-             at->columns);
+    activate_row(p, i, at->j, at->columns);
 }
 
 static void sum_in_place(const product *p, const block *t, const place *at,

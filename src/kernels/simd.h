@@ -148,6 +148,22 @@ static inline vf vf_round_bf16(vf x) {
   return vf_select(x == x, (vf)nearest, (vf)nan);
 }
 
+/* As 16 bits in memory: the upper half of each lane. */
+typedef uint16_t bf16_lanes __attribute__((vector_size(MAE_VEC_BYTES / 2)));
+
+static inline void vf_store_bf16(uint16_t *p, vf x, int64_t n) {
+  const vu bits = (vu)vf_round_bf16(x) >> 16;
+  const bf16_lanes half = __builtin_convertvector(bits, bf16_lanes);
+  memcpy(p, &half, (size_t)n * sizeof *p);
+}
+
+/* Zeros beyond the first n lanes. */
+static inline vf vf_load_bf16(const uint16_t *p, int64_t n) {
+  bf16_lanes half = {0};
+  memcpy(&half, p, (size_t)n * sizeof *p);
+  return (vf)(__builtin_convertvector(half, vu) << 16);
+}
+
 /* Run the body for each vector of [0, n): `at` its offset, `lanes` how many of
  * its lanes are in range.  The whole vectors' loop has constant lanes, so the
  * compiler drops the partial loads there. */
@@ -209,6 +225,11 @@ static inline void round_bf16_row(float *y, const float *x, int64_t n) {
               STORE(y + i, vf_round_bf16(LOAD(x + i, lanes)), lanes););
 }
 
+static inline void store_bf16_row(uint16_t *y, const float *x, int64_t n) {
+  FOR_VECTORS(i, lanes, n,
+              vf_store_bf16(y + i, LOAD(x + i, lanes), lanes););
+}
+
 static inline void zero_row(float *y, int64_t n) {
   memset(y, 0, (size_t)n * sizeof *y);
 }
@@ -239,6 +260,13 @@ static inline void sum_rows(float *y, const float *x, int64_t rows,
 static inline void gelu_row(float *y, const float *x, int64_t n) {
   FOR_VECTORS(i, lanes, n, {
     vf v = LOAD(x + i, lanes), density;
+    STORE(y + i, v * vf_normal(v, &density), lanes);
+  });
+}
+
+static inline void gelu_bf16_row(float *y, const uint16_t *x, int64_t n) {
+  FOR_VECTORS(i, lanes, n, {
+    vf v = vf_load_bf16(x + i, lanes), density;
     STORE(y + i, v * vf_normal(v, &density), lanes);
   });
 }

@@ -1,6 +1,6 @@
 """Makes golden_bf16.safetensors beside itself: what the models of golden_tiny
 and golden_odd.safetensors compute when linear layers multiply numbers rounded
-to bf16.
+to bf16, and the backward pass finds q, k, v and what GELU read rounded likewise.
 
 The reference does all else in double precision, so that a sum in f32 is what
 remains between it and the library; where a number falls so near to the middle
@@ -9,6 +9,7 @@ loss and the prediction of torch.autocast itself, which keeps more in bf16: the
 outputs of linear layers, attention, and what is added up between blocks.
 Needs torch and safetensors:
     python3 tests/data/make_bf16.py"""
+import math
 import os
 
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 import torch.nn.functional as F
 
-from mae_torch import Mae, PatchEmbed, adamw, schedule
+from mae_torch import Attention, Mae, Mlp, PatchEmbed, adamw, schedule
 from make_golden import ODD, STEPS, TINY, TOTAL, WARMUP
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -28,7 +29,7 @@ def rounded(x):
 
 
 class Linear(torch.autograd.Function):
-    """x w^T + b; the factors of each product, and they alone, are rounded."""
+    """x w^T + b; the factors of each product are rounded."""
 
     @staticmethod
     def forward(ctx, x, w, b):
@@ -44,6 +45,58 @@ class Linear(torch.autograd.Function):
         return rounded_dy @ w, dw, dy.flatten(0, -2).sum(0)
 
 
+class Activated(torch.autograd.Function):
+    """Linear of gelu(x); x is kept in bf16 for the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, w, b):
+        w = rounded(w)
+        ctx.save_for_backward(rounded(x), w)
+        return rounded(F.gelu(x)) @ w.T + b
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w = ctx.saved_tensors
+        phi = (1 + torch.erf(x / math.sqrt(2))) / 2
+        density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        rounded_dy = rounded(dy)
+        dw = rounded_dy.flatten(0, -2).T @ rounded(F.gelu(x)).flatten(0, -2)
+        dx = (rounded_dy @ w) * (phi + x * density)
+        return dx, dw, dy.flatten(0, -2).sum(0)
+
+
+class Attend(torch.autograd.Function):
+    """Attention, which keeps q, k and v in bf16 for the backward pass."""
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        log_sum = scores.logsumexp(-1, keepdim=True)
+        y = (scores - log_sum).exp() @ v
+        ctx.save_for_backward(rounded(q), rounded(k), rounded(v), log_sum, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        q, k, v, log_sum, y = ctx.saved_tensors
+        scale = 1 / math.sqrt(q.shape[-1])
+        weights = (q @ k.transpose(-2, -1) * scale - log_sum).exp()
+        dweights = dy @ v.transpose(-2, -1) - (dy * y).sum(-1, keepdim=True)
+        dscores = weights * dweights * scale
+        return (dscores @ k, dscores.transpose(-2, -1) @ q,
+                weights.transpose(-2, -1) @ dy)
+
+
+def attention(module, x):
+    b, t, d = x.shape
+    qkv = module.qkv(x).reshape(b, t, 3, module.heads, -1).permute(2, 0, 3, 1, 4)
+    return module.proj(Attend.apply(*qkv).transpose(1, 2).reshape(b, t, d))
+
+
+def mlp(module, x):
+    return Activated.apply(module.fc1(x), module.fc2.weight, module.fc2.bias)
+
+
 def embed(module, images):
     proj = module.proj
     patches = F.unfold(images, proj.kernel_size, stride=proj.stride)
@@ -56,6 +109,10 @@ def in_bf16(model):
             module.forward = lambda x, m=module: Linear.apply(x, m.weight, m.bias)
         elif isinstance(module, PatchEmbed):
             module.forward = lambda images, m=module: embed(m, images)
+        elif isinstance(module, Attention):
+            module.forward = lambda x, m=module: attention(m, x)
+        elif isinstance(module, Mlp):
+            module.forward = lambda x, m=module: mlp(m, x)
     return model.double()
 
 
