@@ -284,8 +284,7 @@ static void layer_work(const measure *m, void *arg) {
   mae_pool *pool = m->context->pool;
   if (r->pass == FORWARD)
     k->linear_forward(pool, r->products, l->rows, l->in, l->out, false, r->x,
-                      r->w, NULL, r->bias, NULL, NULL, false, r->y,
-                      r->scratch);
+                      r->w, NULL, r->bias, NULL, NULL, r->y, r->scratch);
   else
     k->linear_backward(pool, r->products, l->rows, l->in, l->out, false, r->x,
                        r->w, NULL, r->y, r->pass == BACKWARD_X ? r->x : NULL,

@@ -175,14 +175,6 @@ static double *plain_sums(const layer *l, unsigned what) {
   return y;
 }
 
-static void expect_value(const layer *l, unsigned what, const double *sums) {
-  const int64_t n = l->rows * l->out;
-  double *y = zeros(n);
-  for (int64_t i = 0; i < n; i++) y[i] = what & GELU ? gelu(sums[i]) : sums[i];
-  expect_near(l, "value", value(l, l->y), y, n, BAR);
-  free(y);
-}
-
 /* dy is the gradient of the sums.  With GELU it has an error of f32, which may
  * round another way; in one row that is known, being the bias's gradient. */
 static void expect_gradients(const layer *l, unsigned what, const double *dy) {
@@ -209,7 +201,7 @@ static void expect_gradients(const layer *l, unsigned what, const double *dy) {
   free(db);
 }
 
-/* Sum i as it was kept for the backward pass: a nearest number. */
+/* Sum i as GELU took it, kept for the backward pass: a nearest number. */
 static double kept(const layer *l, int64_t i, double sum) {
   const uint16_t *all = mae_op_saved(l->tape, &l->tape->ops[0], 0);
   const double x = (double)mae_from_bf16(all[i]);
@@ -228,12 +220,15 @@ static void check_layer(mae_context *context, int64_t rows, int64_t in,
   fill(value(&l, l.b), out, 3);
   fill(seed, n, 4);
   if (what & RESIDUAL) fill(value(&l, l.residual), n, 5);
-  double *sums = plain_sums(&l, what), *dy = zeros(n);
+  double *sums = plain_sums(&l, what), *want = zeros(n), *dy = zeros(n);
   for (int step = 0; step < 3; step++) { /* the second adds to the first */
     ASSERT_OK(mae_tape_forward(l.tape));
-    expect_value(&l, what, sums);
-    for (int64_t i = 0; i < n; i++)
-      dy[i] = what & GELU ? seed[i] * gelu_slope(kept(&l, i, sums[i])) : seed[i];
+    for (int64_t i = 0; i < n; i++) {
+      const double pre = what & GELU ? kept(&l, i, sums[i]) : sums[i];
+      want[i] = what & GELU ? gelu(pre) : pre;
+      dy[i] = what & GELU ? seed[i] * gelu_slope(pre) : seed[i];
+    }
+    expect_near(&l, "value", value(&l, l.y), want, n, BAR);
     memcpy(grad(&l, l.y), seed, (size_t)n * sizeof *seed);
     ASSERT_OK(mae_tape_backward(l.tape, seed[0], step == 1));
     if (step != 1) expect_gradients(&l, what, dy);
@@ -241,6 +236,7 @@ static void check_layer(mae_context *context, int64_t rows, int64_t in,
       ck_assert_mem_eq(grad(&l, l.residual), seed, (size_t)n * sizeof *seed);
   }
   free(sums);
+  free(want);
   free(dy);
   free(seed);
   mae_tape_destroy(l.tape);
@@ -372,9 +368,10 @@ END_TEST
 
 /* A number near the middle of two bf16 may be rounded apart from the
  * reference's, by another order of a sum, and then is off as all others are in
- * f32.  Such numbers are few: PyTorch in f32 and in f64 come as far apart as a
- * third of what f32 is from bf16 in one gradient, and much less in most. */
-static const double PART = 0.7, PART_OF_ALL = 0.35;
+ * f32.  Such numbers are few, but one before GELU counts for much in so small a
+ * model: the reference in f32 and in f64 comes as far apart as 0.74 of what f32
+ * is from bf16 in one gradient, 0.26 in all, and 1.1e-4 in the loss. */
+static const double PART = 0.95, PART_OF_ALL = 0.5, LOSS_BAR = 3e-4;
 
 typedef struct fixture {
   mae_safetensors *inputs, *file;
@@ -478,7 +475,7 @@ START_TEST(forward) {
   ASSERT_OK(mae_session_features(s, f.images->data, f.batch, NULL,
                                  tokens->data));
   float loss_f = (float)loss;
-  expect_golden(f.file, f.name, "loss", &loss_f, 1, 5e-5);
+  expect_golden(f.file, f.name, "loss", &loss_f, 1, LOSS_BAR);
   compare(&f, "pred", "golden.pred", pred->data, &all);
   compare(&f, "features", "golden.features", tokens->data, &all);
   expect_near_bf16(&all);

@@ -12,8 +12,8 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
       mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
       tape->nodes[op->in[WEIGHT]].packed, mae_op_in(tape, op, BIAS),
       op->n_in > RESIDUAL ? mae_op_in(tape, op, RESIDUAL) : NULL,
-      mae_op_saved(tape, op, 0), tape->pass == MAE_PASS_AGAIN,
-      mae_op_out(tape, op), mae_op_scratch(tape, op));
+      mae_op_saved(tape, op, 0), mae_op_out(tape, op),
+      mae_op_scratch(tape, op));
   return MAE_OK;
 }
 

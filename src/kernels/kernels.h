@@ -46,17 +46,16 @@ static inline bool mae_products_in_bf16(mae_products products) {
 
 typedef struct mae_kernels {
   /* y [rows, out] = act(x [rows, in] w^T + b) + residual.  gelu keeps the
-   * pre-activation in `pre` [rows, out], unless that is NULL; as_kept: y is
-   * made of it as it is there.  residual may be NULL; gelu and residual exclude
-   * each other.  In bf16 both factors of each product, here and in backward,
-   * are rounded to that first, and so is what is kept: uint16_t, else float.
-   * packed: what pack_weight made of w, or NULL.  scratch: linear_scratch
-   * floats. */
+   * pre-activation in `pre` [rows, out], unless that is NULL.  residual may be
+   * NULL; gelu and residual exclude each other.  In bf16 both factors of each
+   * product, here and in backward, are rounded to that first, and so is the
+   * pre-activation, of uint16_t then, else of float.  packed: what pack_weight
+   * made of w, or NULL.  scratch: linear_scratch floats. */
   void (*linear_forward)(mae_pool *pool, mae_products products, int64_t rows,
                          int64_t in, int64_t out, bool gelu, const float *x,
                          const float *w, const float *packed, const float *b,
-                         const float *residual, void *pre, bool as_kept,
-                         float *y, float *scratch);
+                         const float *residual, void *pre, float *y,
+                         float *scratch);
   /* A weight as such products want it, and the floats that takes, 0 where they
    * want it as it is. */
   void (*pack_weight)(mae_pool *pool, mae_products products, int64_t in,

@@ -52,8 +52,8 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
                             int64_t rows, int64_t in, int64_t out, bool gelu,
                             const float *x, const float *w,
                             const float *packed, const float *b,
-                            const float *residual, void *pre, bool as_kept,
-                            float *y, float *scratch) {
+                            const float *residual, void *pre, float *y,
+                            float *scratch) {
   if (rounds(products)) {
     float *copy =
         scratch + product_scratch(pool, products, false, rows, in, out);
@@ -66,7 +66,7 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
                      .b = w, .b_step = 1, .b_col = in,
                      .c = pre && !narrow ? pre : y, .ldc = out,
                      .bias = b, .residual = residual, .y = gelu ? y : NULL,
-                     .kept = narrow ? pre : NULL, .as_kept = narrow && as_kept,
+                     .rounds = narrow, .kept = narrow ? pre : NULL,
                      .packed_b = packed};
   KERNEL(product)(pool, &p, scratch);
 }
@@ -80,7 +80,7 @@ typedef struct activation {
 static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  gelu_row(p->y + begin, (const float *)p->pre + begin, end - begin);
+  gelu_row(p->y + begin, (const float *)p->pre + begin, end - begin, false);
 }
 
 static void gelu_bf16_range(void *arg, int64_t begin, int64_t end,

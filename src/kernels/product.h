@@ -17,8 +17,8 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
-  uint16_t *kept; /* with y: c in bf16, too; or NULL */
-  bool as_kept;   /* y is made of these */
+  bool rounds;    /* y = gelu(c rounded to bf16), */
+  uint16_t *kept; /* which is put here; NULL: nowhere */
   const float *packed_b; /* what pack_weight made of b, or NULL; not read where
                             F32_AMX falls back to F32, as with few rows */
 } product;
@@ -108,10 +108,7 @@ static inline void activate_row(const product *p, int64_t i, int64_t j,
                                 int64_t columns) {
   const int64_t at = i * p->ldc + j;
   if (p->kept) store_bf16_row(p->kept + at, p->c + at, columns);
-  if (p->as_kept)
-    gelu_bf16_row(p->y + at, p->kept + at, columns);
-  else
-    gelu_row(p->y + at, p->c + at, columns);
+  gelu_row(p->y + at, p->c + at, columns, p->rounds);
 }
 
 /* `columns` sums of row i from column j on, to where they belong. */

@@ -256,19 +256,24 @@ static inline void sum_rows(float *y, const float *x, int64_t rows,
   });
 }
 
-/* y = x Phi(x) of a row, the activation. */
-static inline void gelu_row(float *y, const float *x, int64_t n) {
+/* x Phi(x), the activation. */
+static inline vf vf_gelu(vf x) {
+  vf density;
+  return x * vf_normal(x, &density);
+}
+
+/* Of a row, whose numbers may be rounded to bf16 first. */
+static inline void gelu_row(float *y, const float *x, int64_t n, bool round) {
   FOR_VECTORS(i, lanes, n, {
-    vf v = LOAD(x + i, lanes), density;
-    STORE(y + i, v * vf_normal(v, &density), lanes);
+    const vf v = LOAD(x + i, lanes);
+    STORE(y + i, vf_gelu(round ? vf_round_bf16(v) : v), lanes);
   });
 }
 
+/* Of a row in bf16. */
 static inline void gelu_bf16_row(float *y, const uint16_t *x, int64_t n) {
-  FOR_VECTORS(i, lanes, n, {
-    vf v = vf_load_bf16(x + i, lanes), density;
-    STORE(y + i, v * vf_normal(v, &density), lanes);
-  });
+  FOR_VECTORS(i, lanes, n,
+              STORE(y + i, vf_gelu(vf_load_bf16(x + i, lanes)), lanes););
 }
 
 /* Elements worth a piece of pool work of their own. */

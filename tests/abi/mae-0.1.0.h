@@ -90,12 +90,12 @@ typedef enum mae_dtype {
  * With MAE_PRECISION_BF16 the two factors of each of their matrix products are
  * rounded to bf16 (8 bits of mantissa, to nearest, ties to even), forward the
  * layer's input and its weight, backward these and the gradient of its output;
- * the products are summed in f32, as torch.autocast has it.  Most of what a
- * forward pass keeps for the backward pass is kept in bf16, too: what GELU was
- * given, and q, k and v.  All else is f32: weights, gradients, AdamW's moments
- * and checkpoints, and biases, norms, GELU, attention between its two linear
- * layers, and losses.  That is made for processors with instructions for it, and
- * on others emulated, slower than f32: mae_context_precision_is_native. */
+ * the products are summed in f32, as torch.autocast has it.  Rounded are also
+ * GELU's argument and, as they are kept for the backward pass, q, k and v.  All
+ * else is f32: weights, gradients, AdamW's moments and checkpoints, and biases,
+ * norms, GELU, attention between its two linear layers, and losses.  That is
+ * made for processors with instructions for it, and on others emulated, slower
+ * than f32: mae_context_precision_is_native. */
 typedef enum mae_precision {
   MAE_PRECISION_F32 = 0,
   MAE_PRECISION_BF16 = 1 /* linear layers as said above */

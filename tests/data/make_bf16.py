@@ -1,6 +1,6 @@
 """Makes golden_bf16.safetensors beside itself: what the models of golden_tiny
 and golden_odd.safetensors compute when linear layers multiply numbers rounded
-to bf16, and the backward pass finds q, k, v and what GELU read rounded likewise.
+to bf16, and so are GELU's argument and, for the backward pass, q, k and v.
 
 The reference does all else in double precision, so that a sum in f32 is what
 remains between it and the library; where a number falls so near to the middle
@@ -46,12 +46,12 @@ class Linear(torch.autograd.Function):
 
 
 class Activated(torch.autograd.Function):
-    """Linear of gelu(x); x is kept in bf16 for the backward pass."""
+    """Linear of gelu(x), x rounded, too."""
 
     @staticmethod
     def forward(ctx, x, w, b):
-        w = rounded(w)
-        ctx.save_for_backward(rounded(x), w)
+        x, w = rounded(x), rounded(w)
+        ctx.save_for_backward(x, w)
         return rounded(F.gelu(x)) @ w.T + b
 
     @staticmethod
