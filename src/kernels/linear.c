@@ -71,60 +71,43 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
   KERNEL(product)(pool, &p, scratch);
 }
 
-/* Of a pre-activation as it was kept, and what is made of it. */
+/* A pre-activation as it was kept, and what is made of it. */
 typedef struct activation {
   const void *pre;
+  bool narrow; /* in bf16 */
   float *y;
 } activation;
+
+INLINE vf load_pre(const activation *p, int64_t at, int64_t lanes) {
+  return p->narrow ? vf_load_bf16((const uint16_t *)p->pre + at, lanes)
+                   : LOAD((const float *)p->pre + at, lanes);
+}
 
 static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  gelu_row(p->y + begin, (const float *)p->pre + begin, end - begin, false);
-}
-
-static void gelu_bf16_range(void *arg, int64_t begin, int64_t end,
-                            int32_t worker) {
-  (void)worker;
-  const activation *p = arg;
-  gelu_bf16_row(p->y + begin, (const uint16_t *)p->pre + begin, end - begin);
+  float *y = p->y + begin;
+  FOR_VECTORS(i, lanes, end - begin,
+              STORE(y + i, vf_gelu(load_pre(p, begin + i, lanes)), lanes););
 }
 
 void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
                           const void *pre, float *y) {
-  const bool narrow = mae_products_in_bf16(products);
-  mae_pool_for(pool, n, GRAIN, narrow ? gelu_bf16_range : gelu_range,
-               &(activation){pre, y});
+  mae_pool_for(pool, n, GRAIN, gelu_range,
+               &(activation){pre, mae_products_in_bf16(products), y});
 }
 
 /* d/dx x Phi(x) = Phi(x) + x phi(x) */
-static inline vf gelu_slope(vf x) {
-  vf density;
-  const vf phi = vf_normal(x, &density);
-  return phi + x * density;
-}
-
 static void gelu_backward(void *arg, int64_t begin, int64_t end,
                           int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  const float *x = (const float *)p->pre + begin;
   float *dy = p->y + begin;
   FOR_VECTORS(i, lanes, end - begin, {
-    const vf slope = gelu_slope(LOAD(x + i, lanes));
-    STORE(dy + i, LOAD(dy + i, lanes) * slope, lanes);
-  });
-}
-
-static void gelu_bf16_backward(void *arg, int64_t begin, int64_t end,
-                               int32_t worker) {
-  (void)worker;
-  const activation *p = arg;
-  const uint16_t *x = (const uint16_t *)p->pre + begin;
-  float *dy = p->y + begin;
-  FOR_VECTORS(i, lanes, end - begin, {
-    const vf slope = gelu_slope(vf_load_bf16(x + i, lanes));
-    STORE(dy + i, LOAD(dy + i, lanes) * slope, lanes);
+    const vf x = load_pre(p, begin + i, lanes);
+    vf density;
+    const vf phi = vf_normal(x, &density);
+    STORE(dy + i, LOAD(dy + i, lanes) * (phi + x * density), lanes);
   });
 }
 
@@ -156,10 +139,8 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
                              bool add_dw, float *db, bool add_db,
                              float *scratch) {
   if (gelu)
-    mae_pool_for(pool, rows * out, GRAIN,
-                 mae_products_in_bf16(products) ? gelu_bf16_backward
-                                                : gelu_backward,
-                 &(activation){pre, dy});
+    mae_pool_for(pool, rows * out, GRAIN, gelu_backward,
+                 &(activation){pre, mae_products_in_bf16(products), dy});
   if (db) sum_columns(pool, rows, out, dy, db, add_db);
   const float *factor = dy;
   const bool in_place = dx == x;

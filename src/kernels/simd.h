@@ -270,12 +270,6 @@ static inline void gelu_row(float *y, const float *x, int64_t n, bool round) {
   });
 }
 
-/* Of a row in bf16. */
-static inline void gelu_bf16_row(float *y, const uint16_t *x, int64_t n) {
-  FOR_VECTORS(i, lanes, n,
-              STORE(y + i, vf_gelu(vf_load_bf16(x + i, lanes)), lanes););
-}
-
 /* Elements worth a piece of pool work of their own. */
 enum { GRAIN = 16384 };
 
