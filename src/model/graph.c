@@ -11,9 +11,7 @@
 #include "nn/patch_embed.h"
 
 static bool is_trained(const mae_graph *g, int32_t i) {
-  if (g->passing) return g->passing[i];
-  if (g->grads) return g->grads[i] != NULL;
-  return g->measured && mae_param_trainable(&g->model->params[i]);
+  return g->trains ? g->trains[i] : g->grads && g->grads[i];
 }
 
 static void add_param(mae_graph *g, int32_t i, mae_var *var) {
@@ -108,9 +106,7 @@ static mae_var encode(mae_graph *g) {
   return mae_graph_norm(g, x, mae_param_norm(c));
 }
 
-static bool trains(const mae_graph *g) {
-  return g->grads || g->passing || g->measured;
-}
+static bool trains(const mae_graph *g) { return g->grads || g->trains; }
 
 /* What goes into the decoder's blocks: seen tokens [B, 1+K, D] and, unless they
  * are there already, for each place a mask token [1, 1+L, D].  All have their
@@ -320,10 +316,7 @@ mae_status mae_graph_autoencoder(mae_context *context, const mae_model *model,
                                  int64_t batch, int64_t kept,
                                  const mae_graph_options *options,
                                  mae_graph *graph) {
-  *graph = (mae_graph){.grads = options->grads,
-                       .passing = options->passing,
-                       .recompute = options->recompute,
-                       .precision = options->precision};
+  *graph = mae_graph_with(options, false);
   mae_status status = record_autoencoder(context, model, batch, kept, graph);
   if (status != MAE_OK) mae_graph_destroy(graph);
   return status;
@@ -345,10 +338,7 @@ mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              int64_t batch, int64_t kept,
                              const mae_graph_options *options,
                              mae_graph_cost *cost) {
-  mae_graph g = {.passing = options->passing,
-                 .recompute = options->recompute,
-                 .precision = options->precision,
-                 .measured = true};
+  mae_graph g = mae_graph_with(options, true);
   mae_status status = record_loss(context, model, batch, kept, &g);
   if (status == MAE_OK) status = mae_graph_measure_tape(&g, cost);
   mae_graph_destroy(&g);

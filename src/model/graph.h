@@ -11,7 +11,8 @@ typedef struct mae_graph {
   int64_t batch, kept;
   mae_var *params; /* on the tape once used; id MAE_NO_VAR before */
   float *const *grads;
-  const bool *passing; /* as in mae_graph_options */
+  const bool *trains; /* this and the next as in mae_graph_options */
+  bool passing;
   mae_var images;          /* [B, C, H, W] */
   mae_index keep, restore; /* [B, K], [B, L] */
   mae_index removed;       /* [B, L-K] in training, where only these patches are
@@ -58,9 +59,8 @@ typedef struct mae_graph_options {
    * forward alone.  grads NULL: nothing is trained, the graph runs forward
    * only. */
   float *const *grads;
-  /* In the place of grads, which parameters are trained, with gradients as
-   * autograd/passing.h says. */
-  const bool *passing;
+  const bool *trains; /* which are trained; NULL: those that grads says */
+  bool passing; /* in grads' place, gradients as autograd/passing.h says */
   bool recompute; /* keep only what goes into each block */
   mae_precision precision; /* of the linear layers */
   bool drop_path; /* a classifier: record drop_scales: 2 * depth inputs [B], for
@@ -81,9 +81,9 @@ typedef struct mae_graph_cost {
   double step_flops; /* forward, again and backward */
 } mae_graph_cost;
 
-/* What mae_graph_autoencoder with these passing gradients would take, or, as
- * options->grads is not read, with gradients of all that pretraining trains.
- * The model may be one of mae_model_describe: no data is touched. */
+/* What mae_graph_autoencoder would take; of options->grads or trains, one of
+ * which must not be NULL, only what is trained counts.  The model may be one of
+ * mae_model_describe: no data is touched. */
 mae_status mae_graph_measure(mae_context *context, const mae_model *model,
                              int64_t batch, int64_t kept,
                              const mae_graph_options *options,
@@ -97,9 +97,7 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 int64_t batch,
                                 const mae_graph_options *options,
                                 mae_graph *graph);
-/* What that would take; of options->grads or passing, one of which must not be
- * NULL, only what is trained counts.  The head's operations are among the
- * encoder's. */
+/* The same of that.  The head's operations are among the encoder's. */
 mae_status mae_graph_measure_classifier(mae_context *context,
                                         const mae_model *model, int64_t batch,
                                         const mae_graph_options *options,

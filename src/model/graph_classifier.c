@@ -60,13 +60,10 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
                                 int64_t batch,
                                 const mae_graph_options *options,
                                 mae_graph *graph) {
-  *graph = (mae_graph){.grads = options->grads,
-                       .passing = options->passing,
-                       .recompute = options->recompute,
-                       .precision = options->precision};
+  *graph = mae_graph_with(options, false);
   mae_status status = record(context, model, batch, options->drop_path, graph);
   if (status == MAE_OK)
-    status = mae_tape_plan(graph->tape, options->grads || options->passing
+    status = mae_tape_plan(graph->tape, options->grads || options->trains
                                             ? graph->loss
                                             : (mae_var){MAE_NO_VAR});
   if (status != MAE_OK)
@@ -80,11 +77,7 @@ mae_status mae_graph_measure_classifier(mae_context *context,
                                         const mae_model *model, int64_t batch,
                                         const mae_graph_options *options,
                                         mae_graph_cost *cost) {
-  mae_graph g = {.grads = options->grads,
-                 .passing = options->passing,
-                 .recompute = options->recompute,
-                 .precision = options->precision,
-                 .measured = true};
+  mae_graph g = mae_graph_with(options, true);
   mae_status status = record(context, model, batch, options->drop_path, &g);
   if (status == MAE_OK) status = mae_graph_measure_tape(&g, cost);
   mae_graph_destroy(&g);

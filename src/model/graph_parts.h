@@ -5,6 +5,17 @@
 
 #include "model/graph.h"
 
+/* One yet to be recorded. */
+static inline mae_graph mae_graph_with(const mae_graph_options *options,
+                                       bool measured) {
+  return (mae_graph){.grads = options->grads,
+                     .trains = options->trains,
+                     .passing = options->passing,
+                     .recompute = options->recompute,
+                     .precision = options->precision,
+                     .measured = measured};
+}
+
 /* The tape, and on it the images.  What the caller has set of the graph
  * stays. */
 mae_status mae_graph_begin(mae_context *context, const mae_model *model,

@@ -123,9 +123,9 @@ mae_status mae_trainer_options_suit(const mae_trainer_options *o,
 mae_graph_options mae_trainer_graph_options(const mae_trainer_options *o,
                                             float *const *grads,
                                             const bool *trains) {
-  const bool passing = o->update_in_backward;
-  return (mae_graph_options){.grads = passing ? NULL : grads,
-                             .passing = passing ? trains : NULL,
+  return (mae_graph_options){.grads = grads,
+                             .trains = trains,
+                             .passing = o->update_in_backward,
                              .recompute = o->recompute,
                              .precision = o->precision,
                              .drop_path = o->drop_path > 0};

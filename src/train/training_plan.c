@@ -1,35 +1,17 @@
 /* What a trainer would take: memory and floating-point operations. */
-#include <stdlib.h>
-
 #include "base/options.h"
 #include "train/trainer.h"
 
-static mae_status measure_autoencoder(mae_context *context,
-                                      const mae_model *model,
-                                      const mae_trainer_options *o,
-                                      const bool *trains,
-                                      mae_graph_cost *cost) {
+static mae_status measure(mae_context *context, const mae_model *model,
+                          const mae_trainer_options *o, const bool *trains,
+                          mae_graph_cost *cost) {
+  const mae_graph_options graph = mae_trainer_graph_options(o, NULL, trains);
+  if (mae_is_classifier(&model->config))
+    return mae_graph_measure_classifier(context, model, o->batch_size, &graph,
+                                        cost);
   int64_t kept;
   MAE_TRY(mae_config_kept(&model->config, o->mask_ratio, true, &kept));
-  const mae_graph_options graph = mae_trainer_graph_options(o, NULL, trains);
   return mae_graph_measure(context, model, o->batch_size, kept, &graph, cost);
-}
-
-static mae_status measure_classifier(mae_context *context,
-                                     const mae_model *model,
-                                     const mae_trainer_options *o,
-                                     const bool *trains,
-                                     mae_graph_cost *cost) {
-  float there; /* only whether there is a gradient counts */
-  float **grads = mae_calloc((size_t)model->n_params, sizeof *grads);
-  if (!grads) return MAE_ERROR_OUT_OF_MEMORY;
-  for (int32_t i = 0; i < model->n_params; i++)
-    if (trains[i]) grads[i] = &there;
-  const mae_graph_options graph = mae_trainer_graph_options(o, grads, trains);
-  mae_status status = mae_graph_measure_classifier(
-      context, model, o->batch_size, &graph, cost);
-  free(grads);
-  return status;
 }
 
 /* model: names and shapes, no data. */
@@ -38,9 +20,7 @@ static mae_status plan_model(mae_context *context, const mae_model *model,
                              mae_training_plan *p) {
   const mae_config *c = &model->config;
   mae_graph_cost cost;
-  MAE_TRY(mae_is_classifier(c)
-              ? measure_classifier(context, model, o, trains, &cost)
-              : measure_autoencoder(context, model, o, trains, &cost));
+  MAE_TRY(measure(context, model, o, trains, &cost));
   const size_t noise = mae_trainer_noise_values(c, o) * sizeof(float);
   const int64_t trained = (int64_t)mae_model_shadow_bytes(model, trains);
   p->parameters = mae_model_parameter_count(model, 0);
