@@ -21,7 +21,8 @@ static const sizes shapes[] = {
     {1, 1, 1},    {3, 5, 2},    {6, 64, 16},  {7, 65, 770}, {32, 32, 32},
     {8, 48, 16},  {9, 49, 17},
     {33, 65, 31}, {31, 64, 33}, {100, 80, 7}, {16, 96, 50}, {197, 100, 300},
-    {40, 900, 70}, {50, 30, 1200}, {70, 800, 1100}};
+    {40, 900, 70}, {50, 30, 1200}, {70, 800, 1100}, {240, 40, 1600},
+    {465, 33, 800}};
 enum { SHAPES = sizeof shapes / sizeof *shapes, WAYS = 32 };
 
 static float as_bf16(float x) {
@@ -127,7 +128,8 @@ START_TEST(products) {
       for (int way = 0; way < WAYS; way++) {
         const sizes s = shapes[shape];
         const bool large = s.m * s.n * s.k > 1000000;
-        if (!large || way < 4) check_product(pool, kind, s, way);
+        const bool any = way < 4 || way == WAYS - 1 || way == WAYS - 5;
+        if (!large || any) check_product(pool, kind, s, way);
       }
     mae_pool_destroy(pool);
   }

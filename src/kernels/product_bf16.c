@@ -1,9 +1,14 @@
 /* c = a b of factors in bf16, sums in f32: by the tiles of AMX, or by
  * AVX512_BF16.
  *
- * As in product.c, but both factors go to scratch, in tiles of 16 x 32: a's
- * hold rows of 32 terms; b's the transpose of such, which both sorts of
- * instructions want: rows of 16 columns, each two terms.
+ * Both factors are brought into tiles of 16 x 32: a's hold rows of 32 terms;
+ * b's the transpose of such, which both sorts of instructions want: rows of 16
+ * columns, each two terms.
+ *
+ * As in product.c a block of b goes to scratch, and a's rows pass by.  Where b
+ * is packed beforehand or rows are few it is the other way round: as many rows
+ * as the second level of cache holds go to scratch, and b's columns pass by,
+ * each of them read from memory once, and c's tiles rarely come back.
  *
  * Factors are rounded to bf16; or, for products in f32, cut into three parts,
  * each the next 8 bits of the 24 there are.  Six of the nine products of parts
@@ -23,6 +28,8 @@ enum {
   PARTS = 3,            /* of a number in f32 */
   LINE = 64 / 2,        /* elements */
   ROWS = 4 * BOTH,      /* of a in scratch, where its terms lie apart */
+  ALL_ROWS = 7 * BOTH,  /* of a in scratch, where b's columns pass by: a
+                           picture's 196 patches and its class token */
 };
 
 typedef uint16_t bf16;
@@ -32,14 +39,15 @@ static int64_t whole(int64_t n, int64_t unit) {
 }
 
 /* How factors are packed, and how much of them: terms at a time, so that a
- * panel fits the first cache, and columns of b, so that they fit the second. */
+ * panel fits the first cache, and columns of b, so that they fit the second;
+ * or terms of ALL_ROWS of a that fit the second. */
 typedef struct packing {
-  int64_t parts, depth, columns;
+  int64_t parts, depth, columns, depth_of_all;
 } packing;
 
 static packing packing_for(mae_products products) {
-  return products == MAE_PRODUCTS_F32_AMX ? (packing){PARTS, 256, 512}
-                                          : (packing){1, 512, 1024};
+  return products == MAE_PRODUCTS_F32_AMX ? (packing){PARTS, 256, 512, 768}
+                                          : (packing){1, 512, 1024, 1536};
 }
 
 static int64_t packed_size(int64_t parts, int64_t rows, int64_t k) {
@@ -49,9 +57,11 @@ static int64_t packed_size(int64_t parts, int64_t rows, int64_t k) {
 int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
                                      int64_t k) {
   const packing most = packing_for(products);
-  return packed_size(most.parts, min_of(n, most.columns) + ROWS,
-                     min_of(k, most.depth)) /
-         2;
+  const int64_t columns = packed_size(
+      most.parts, min_of(n, most.columns) + ROWS, min_of(k, most.depth));
+  const int64_t rows =
+      packed_size(most.parts, ALL_ROWS + BOTH, min_of(k, most.depth_of_all));
+  return max_of(columns, rows) / 2;
 }
 
 /* ------------------------------------------------------------- packing --- */
@@ -60,79 +70,74 @@ INLINE vf top_of(vf x) {
   return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32(~0xffff));
 }
 
-INLINE USES_BF16 vf rounded(vf x) {
-  const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)x);
-  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+INLINE vf widened(__m256i x) {
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
 }
 
-/* Of each number the first 8 bits, less these the next 8, less both the rest;
- * none is lost.  high's come after low's. */
-INLINE USES_BF16 vf part_of(vf low, vf high, int part) {
+/* To bf16 vectors, high's numbers after low's: all of each number, rounded; or
+ * of each the first 8 bits, of what these leave the next 8, and the rest, so
+ * that none is lost. */
+INLINE USES_BF16 void to_parts(vf low, vf high, int parts, vf part[PARTS]) {
   const __m512i tops = _mm512_set_epi16(
       63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29,
       27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-  if (part == 0)
-    return (vf)_mm512_permutex2var_epi16((__m512i)low, tops, (__m512i)high);
-  low -= top_of(low);
-  high -= top_of(high);
-  if (part == 2) {
-    low -= rounded(low);
-    high -= rounded(high);
+  if (parts == PARTS) {
+    part[0] =
+        (vf)_mm512_permutex2var_epi16((__m512i)low, tops, (__m512i)high);
+    low -= top_of(low);
+    high -= top_of(high);
+    part[1] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+    const __m512i second = (__m512i)part[1];
+    low -= widened(_mm512_castsi512_si256(second));
+    high -= widened(_mm512_extracti64x4_epi64(second, 1));
   }
-  return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+  part[parts - 1] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
 }
 
-/* In bf16: all of the numbers, rounded, or a part of three. */
-INLINE USES_BF16 vf in_bf16(vf low, vf high, int part, int parts) {
-  if (parts == PARTS) return part_of(low, high, part);
-  return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-}
-
-/* Sixteen vectors of pairs of terms: of 16 rows each, from memory where terms
- * are beside each other ... */
-INLINE USES_BF16 void pairs_along(vf v[SIDE], const float *x, int64_t stride,
-                                  int64_t rows, int64_t terms, int part,
-                                  int parts) {
-  const int64_t low = min_of(terms, SIDE), high = terms - low;
-  UNROLL for (int64_t i = 0; i < SIDE; i++) {
-    const float *row = x + i * stride;
-    v[i] = (vf){0};
-    if (i < rows)
-      v[i] = in_bf16(LOAD(row, low), LOAD(row + SIDE, high), part, parts);
-  }
-}
-
-/* ... or where they are `stride` apart, rows beside each other; then vector q
- * has terms 2 q and 2 q + 1 of all rows. */
-INLINE USES_BF16 void pairs_across(vf v[SIDE], const float *x, int64_t stride,
-                                   int64_t rows, int64_t terms, int part,
-                                   int parts) {
-  const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
-                                       26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  UNROLL for (int64_t q = 0; q < SIDE; q++) {
-    const float *pair = x + 2 * q * stride;
-    const vf even = 2 * q < terms ? LOAD(pair, rows) : (vf){0};
-    const vf odd = 2 * q + 1 < terms ? LOAD(pair + stride, rows) : (vf){0};
-    v[q] = (vf)_mm512_permutexvar_epi16(
-        zip, (__m512i)in_bf16(even, odd, part, parts));
+/* A tile of `rows` x `terms`, the rest 0, each vector of pairs of terms: of a
+ * row, where its terms adjoin in memory; or, where they are `stride` apart and
+ * rows adjoin, two terms of all rows. */
+INLINE USES_BF16 void load_pair(const float *x, bool terms_adjoin,
+                                int64_t stride, int64_t rows, int64_t terms,
+                                int64_t i, vf *low, vf *high) {
+  *low = *high = (vf){0};
+  if (terms_adjoin) {
+    const int64_t first = min_of(terms, SIDE);
+    if (i >= rows) return;
+    *low = LOAD(x + i * stride, first);
+    *high = LOAD(x + i * stride + SIDE, terms - first);
+  } else {
+    const float *pair = x + 2 * i * stride;
+    if (2 * i < terms) *low = LOAD(pair, rows);
+    if (2 * i + 1 < terms) *high = LOAD(pair + stride, rows);
   }
 }
 
-/* A tile of `rows` x `terms`, the rest 0; pairs of terms down the tile where
- * it is b's.  Parts follow each other with the panel's other tile between. */
+/* Pairs of terms go down the tile where it is b's.  Parts follow each other
+ * with the panel's other tile between. */
 INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
                                 int64_t stride, int64_t rows, int64_t terms,
                                 bool is_b, int parts) {
-  UNROLL for (int part = 0; part < parts; part++) {
+  const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
+                                       26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  UNROLL for (int i = 0; i < SIDE; i++) {
+    vf low, high, part[PARTS];
+    load_pair(x, terms_adjoin, stride, rows, terms, i, &low, &high);
+    to_parts(low, high, parts, part);
+    UNROLL for (int k = 0; k < parts; k++) {
+      if (!terms_adjoin)
+        part[k] = (vf)_mm512_permutexvar_epi16(zip, (__m512i)part[k]);
+      vf_store((float *)(to + k * 2 * TILE + i * TERMS), part[k]);
+    }
+  }
+  if (terms_adjoin != is_b) return;
+  UNROLL for (int k = 0; k < parts; k++) {
     vf v[SIDE];
-    if (terms_adjoin)
-      pairs_along(v, x, stride, rows, terms, part, parts);
-    else
-      pairs_across(v, x, stride, rows, terms, part, parts);
-    if (terms_adjoin == is_b) transpose(v);
-    for (int i = 0; i < SIDE; i++)
-      vf_store((float *)(to + part * 2 * TILE) + i * SIDE, v[i]);
+    float *tile = (float *)(to + k * 2 * TILE);
+    UNROLL for (int i = 0; i < SIDE; i++) v[i] = vf_load(tile + i * SIDE);
+    transpose(v);
+    UNROLL for (int i = 0; i < SIDE; i++) vf_store(tile + i * SIDE, v[i]);
   }
 }
 
@@ -387,8 +392,13 @@ static USES_BF16 void sum_by_avx512(const sums *s) {
   }
 }
 
-/* The shapes of all eight tiles, for this thread. */
-static USES_AMX void begin_amx(void) {
+/* The shapes of all eight tiles, for this thread: of c and a as many rows as
+ * there are. */
+static USES_AMX void begin_amx(int64_t rows) {
+  const int64_t first = min_of(rows, SIDE);
+  const int64_t second = rows > SIDE ? rows - SIDE : SIDE;
+  const int64_t all[] = {first, first, second, second,
+                         first, second, SIDE, SIDE};
   struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
@@ -396,7 +406,7 @@ static USES_AMX void begin_amx(void) {
   } shapes = {.palette = 1};
   for (int i = 0; i < 8; i++) {
     shapes.row_bytes[i] = TERMS * sizeof(bf16);
-    shapes.rows[i] = SIDE;
+    shapes.rows[i] = (uint8_t)all[i];
   }
   will_be_read(&shapes);
   _tile_loadconfig(&shapes);
@@ -404,45 +414,40 @@ static USES_AMX void begin_amx(void) {
 
 static USES_AMX void end_amx(void) { _tile_release(); }
 
-/* -------------------------------------------------------------- blocks --- */
-
-/* A thread's block, of whose rows others may take some. */
-typedef struct shared_block {
-  const grid *grid;
-  const product *p;
-  const block *t;
-  const bf16 *b;     /* its panels, */
-  int64_t panel;     /* from each to the next */
-  const bf16 *ahead; /* the next block's, as far apart; NULL: not packed yet */
-  int64_t elements;  /* of each of these */
-} shared_block;
-
-/* Rows of a that are packed together. */
-static int64_t rows_at_once(const product *p) {
-  return p->a_step == 1 ? BOTH : ROWS;
-}
+/* --------------------------------------------------------- tiles of c --- */
 
 /* A tile of c: rows i on, columns j on. */
 typedef struct place {
   int64_t i, rows, j, columns;
 } place;
 
-/* What its sums begin with. */
+/* Sums begin with one thing; if there are more, the others are added to them in
+ * the end, so that no bit depends on how many terms a block has. */
+static bool adds_in_the_end(const product *p) {
+  return p->residual || (p->add && p->bias);
+}
+
 static void begin_sums(const product *p, const block *t, const place *at,
                        sums *s) {
   if (p->add || t->begin) {
     s->begin = p->c + at->i * p->ldc + at->j;
     s->pitch = p->ldc;
-  } else if (p->bias) {
+  } else if (p->bias && !adds_in_the_end(p)) {
     s->begin = p->bias + at->j;
     s->pitch = 0;
   }
 }
 
 static void finish_sums(const product *p, const block *t, const place *at) {
-  if (!p->y || t->begin + t->k < p->k) return;
-  for (int64_t i = at->i; i < at->i + at->rows; i++)
-    activate_row(p, i, at->j, at->columns);
+  if (t->begin + t->k < p->k || !(p->y || adds_in_the_end(p))) return;
+  for (int64_t i = at->i; i < at->i + at->rows; i++) {
+    const int64_t first = i * p->ldc + at->j;
+    if (p->bias && adds_in_the_end(p))
+      add_row(p->c + first, p->bias + at->j, at->columns, true);
+    if (p->residual)
+      add_row(p->c + first, p->residual + first, at->columns, true);
+    if (p->y) activate_row(p, i, at->j, at->columns);
+  }
 }
 
 static void sum_in_place(const product *p, const block *t, const place *at,
@@ -467,7 +472,6 @@ static void sum_at_edge(const product *p, const block *t, const place *at,
   }
   s->c = apart;
   s->ldc = BOTH;
-  s->half = at->rows <= SIDE;
   sum(s);
   for (int64_t i = 0; i < at->rows; i++)
     copy_row(p->c + (at->i + i) * p->ldc + at->j, apart + i * BOTH,
@@ -475,18 +479,8 @@ static void sum_at_edge(const product *p, const block *t, const place *at,
   finish_sums(p, t, at);
 }
 
-/* Or where they begin with more than one thing: these come after. */
-static void sum_apart(const product *p, const block *t, const place *at,
-                      sums *s, sum_function *sum) {
-  _Alignas(64) float apart[BOTH * BOTH];
-  s->c = apart;
-  s->ldc = BOTH;
-  s->half = at->rows <= SIDE;
-  sum(s);
-  if (at->columns == BOTH) /* a number known beforehand: no loop */
-    finish_rows(p, t, at->i, at->rows, at->j, BOTH, apart, BOTH);
-  else
-    finish_rows(p, t, at->i, at->rows, at->j, at->columns, apart, BOTH);
+static bool by_amx(const product *p) {
+  return p->products != MAE_PRODUCTS_BF16_AVX512;
 }
 
 static sum_function *sum_function_for(mae_products products) {
@@ -497,39 +491,53 @@ static sum_function *sum_function_for(mae_products products) {
   }
 }
 
+/* Tiles of AMX have the rows there are. */
+static void sum_tile(const product *p, const block *t, const place *at,
+                     sums *s) {
+  sum_function *sum = sum_function_for(p->products);
+  const bool whole_rows = by_amx(p) || at->rows == BOTH;
+  s->steps = whole(t->k, TERMS) / TERMS;
+  s->half = at->rows <= SIDE;
+  s->next_row = p->ldc;
+  if (whole_rows && at->columns == BOTH)
+    sum_in_place(p, t, at, s, sum);
+  else
+    sum_at_edge(p, t, at, s, sum);
+}
+
+/* ------------------------------------------------- where a's rows pass by --- */
+
+/* A thread's block, of whose rows others may take some. */
+typedef struct shared_block {
+  const grid *grid;
+  const product *p;
+  const block *t;
+  const bf16 *b; /* its panels */
+} shared_block;
+
+/* Rows of a that are packed together. */
+static int64_t rows_at_once(const product *p) {
+  return p->a_step == 1 ? BOTH : ROWS;
+}
+
 /* Rows i on of c, as many as a panel of a has. */
 static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   const product *p = s->p;
   const block *t = s->t;
-  const int64_t steps = whole(t->k, TERMS) / TERMS;
-  const int64_t share = whole(s->elements / ((p->m + BOTH - 1) / BOTH), LINE);
-  const int64_t done = min_of(i / BOTH * share, s->elements);
-  const bool several =
-      t->begin == 0 && (p->residual || (p->add && p->bias));
-  sum_function *sum = sum_function_for(p->products);
+  const int64_t panel = packed_size(packing_for(p->products).parts, BOTH, t->k);
   place at = {.i = i, .rows = min_of(BOTH, p->m - i), .j = t->first};
   const bf16 *b = s->b;
   const float *c = p->c + i * p->ldc;
-  for (int64_t left = t->n; left > 0; left -= BOTH, b += s->panel) {
+  if (by_amx(p)) begin_amx(at.rows);
+  for (int64_t left = t->n; left > 0; left -= BOTH, b += panel) {
     at.columns = min_of(BOTH, left);
-    sums these = {.steps = steps, .a = a, .b = b, .next_row = p->ldc};
-    if (s->ahead) {
-      these.ahead = s->ahead + (b - s->b) + done;
-      these.elements = min_of(share, s->elements - done);
-    }
-    these.next = left > BOTH ? c + at.j + BOTH : c + BOTH * p->ldc + t->first;
-    if (several)
-      sum_apart(p, t, &at, &these, sum);
-    else if (at.rows < BOTH || at.columns < BOTH)
-      sum_at_edge(p, t, &at, &these, sum);
-    else
-      sum_in_place(p, t, &at, &these, sum);
+    sum_tile(p, t, &at,
+             &(sums){.a = a, .b = b,
+                     .next = left > BOTH ? c + at.j + BOTH
+                                         : c + BOTH * p->ldc + t->first});
     at.j += BOTH;
   }
-}
-
-static bool by_amx(const product *p) {
-  return p->products != MAE_PRODUCTS_BF16_AVX512;
+  if (by_amx(p)) end_amx();
 }
 
 static void multiply_shared(void *arg, int64_t part, int32_t worker) {
@@ -542,51 +550,104 @@ static void multiply_shared(void *arg, int64_t part, int32_t worker) {
   bf16 *packed_a = (bf16 *)scratch_of(s->grid, worker);
   pack(packed_a, &(factor){p->a + first * p->a_row + t->begin * p->a_step,
                            p->a_row, p->a_step, rows, t->k, false, parts});
-  if (by_amx(p)) begin_amx();
   for (int64_t i = 0; i < rows; i += BOTH)
     multiply_panel(s, packed_a + packed_size(parts, i, t->k), first + i);
-  if (by_amx(p)) end_amx();
 }
 
-/* The block's part of b from memory to scratch. */
-static const bf16 *pack_block(const grid *g, const product *p, const block *t,
-                              int32_t worker) {
-  const int64_t parts = packing_for(p->products).parts;
-  bf16 *packed =
-      (bf16 *)scratch_of(g, worker) + packed_size(parts, ROWS, t->k);
-  pack(packed, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
-                         p->b_col, p->b_step, t->n, t->k, true, parts});
-  return packed;
-}
-
-/* The same where all of b is packed. */
-static const bf16 *packed_at(const product *p, const block *t) {
-  const int64_t parts = packing_for(p->products).parts;
-  return (const bf16 *)p->packed_b + packed_size(parts, t->first, p->k) +
-         packed_size(parts, BOTH, t->begin);
+/* A part of b from memory to scratch. */
+static void pack_columns(bf16 *to, const product *p, const block *t) {
+  pack(to, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
+                     p->b_col, p->b_step, t->n, t->k, true,
+                     packing_for(p->products).parts});
 }
 
 static void multiply_block(const grid *g, const product *p, const block *t,
                            const block *after, int32_t worker) {
+  (void)after;
   const int64_t parts = packing_for(p->products).parts;
-  shared_block s = {.grid = g, .p = p, .t = t};
-  if (p->packed_b) {
-    s.panel = packed_size(parts, BOTH, p->k);
-    s.b = packed_at(p, t);
-    if (after) {
-      s.ahead = packed_at(p, after);
-      s.elements = packed_size(parts, BOTH, after->k);
-    }
-  } else {
-    s.panel = packed_size(parts, BOTH, t->k);
-    s.b = pack_block(g, p, t, worker);
-  }
+  bf16 *b = (bf16 *)scratch_of(g, worker) + packed_size(parts, ROWS, t->k);
+  pack_columns(b, p, t);
   const int64_t at_once = rows_at_once(p);
-  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared, &s);
+  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared,
+             &(shared_block){g, p, t, b});
+}
+
+/* ---------------------------------------------- where b's columns pass by --- */
+
+/* Rows of a, packed, of whose columns of c others may take some. */
+typedef struct shared_rows {
+  const grid *grid;
+  const product *p;
+  int64_t first, rows, begin, k; /* and terms */
+  const bf16 *a;
+} shared_rows;
+
+/* A panel of b for these terms, where all of it is packed. */
+static const bf16 *packed_at(const product *p, int64_t first, int64_t begin) {
+  const int64_t parts = packing_for(p->products).parts;
+  return (const bf16 *)p->packed_b + packed_size(parts, first, p->k) +
+         packed_size(parts, BOTH, begin);
+}
+
+static const bf16 *panel_of_b(const shared_rows *s, const block *t,
+                              int32_t worker) {
+  if (s->p->packed_b) return packed_at(s->p, t->first, t->begin);
+  const int64_t parts = packing_for(s->p->products).parts;
+  bf16 *b = (bf16 *)scratch_of(s->grid, worker) +
+            packed_size(parts, ALL_ROWS, t->k);
+  pack_columns(b, s->p, t);
+  return b;
+}
+
+/* While a panel's tiles are summed, its share of the next one is fetched. */
+static void multiply_columns(void *arg, int64_t part, int32_t worker) {
+  const shared_rows *s = arg;
+  const product *p = s->p;
+  const int64_t parts = packing_for(p->products).parts;
+  block t = {.first = part * BOTH, .begin = s->begin, .k = s->k};
+  t.n = min_of(BOTH, p->n - t.first);
+  const bf16 *b = panel_of_b(s, &t, worker);
+  const bool more = p->packed_b && t.first + BOTH < p->n;
+  const bf16 *ahead = more ? packed_at(p, t.first + BOTH, t.begin) : NULL;
+  const int64_t elements = more ? packed_size(parts, BOTH, t.k) : 0;
+  const int64_t panels = (s->rows + BOTH - 1) / BOTH;
+  const int64_t share = whole((elements + panels - 1) / panels, LINE);
+  for (int64_t i = 0; i < s->rows; i += BOTH) {
+    const place at = {.i = s->first + i, .rows = min_of(BOTH, s->rows - i),
+                      .j = t.first, .columns = t.n};
+    const int64_t done = min_of(i / BOTH * share, elements);
+    if (by_amx(p) && (i == 0 || at.rows < BOTH)) begin_amx(at.rows);
+    sum_tile(p, &t, &at,
+             &(sums){.a = s->a + packed_size(parts, i, t.k), .b = b,
+                     .next = p->c + (at.i + BOTH) * p->ldc + at.j,
+                     .ahead = ahead + done,
+                     .elements = min_of(share, elements - done)});
+  }
+  if (by_amx(p)) end_amx();
+}
+
+/* All terms of some rows. */
+static void multiply_rows(const grid *g, const product *p, int64_t first,
+                          int64_t rows, int32_t worker) {
+  const packing most = packing_for(p->products);
+  const int64_t depth = part_size(p->k, most.depth_of_all, TERMS);
+  bf16 *a = (bf16 *)scratch_of(g, worker);
+  for (int64_t begin = 0; begin < p->k; begin += depth) {
+    shared_rows s = {g, p, first, rows, begin, min_of(depth, p->k - begin), a};
+    pack(a, &(factor){p->a + first * p->a_row + begin * p->a_step, p->a_row,
+                      p->a_step, rows, s.k, false, most.parts});
+    share_rows(g, worker, (p->n + BOTH - 1) / BOTH, multiply_columns, &s);
+  }
 }
 
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   const packing most = packing_for(p->products);
+  if (p->packed_b || p->m <= ALL_ROWS) {
+    const int64_t rows = part_size(p->m, ALL_ROWS, BOTH);
+    for (int64_t i = 0; i < p->m; i += rows)
+      multiply_rows(g, p, i, min_of(rows, p->m - i), worker);
+    return;
+  }
   const block size = {.n = part_size(p->n, most.columns, BOTH),
                       .k = part_size(p->k, most.depth, TERMS)};
   for_blocks(g, p, worker, &size, multiply_block);
