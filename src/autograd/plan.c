@@ -155,6 +155,8 @@ static void plan_workspace(mae_tape *tape) {
     plan_scratch(tape, op, MAE_PASS_FORWARD, op->forward_scratch, i);
     if (op->runs_again)
       plan_scratch(tape, op, MAE_PASS_AGAIN, op->forward_scratch, again);
+    if (op->refreshed_for >= 0)
+      plan_scratch(tape, op, MAE_PASS_AGAIN, op->refresh_scratch, again);
     if (!mae_op_runs_backward(tape, op)) continue;
     plan_scratch(tape, op, MAE_PASS_BACKWARD, op->backward_scratch, back);
     for (int s = 0; s < MAE_OP_SAVED; s++)

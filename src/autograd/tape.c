@@ -149,6 +149,7 @@ mae_status mae_tape_passing_parameter(mae_tape *tape, const mae_tensor *value,
   const mae_node node = {.kind = MAE_NODE_PARAMETER, .producer = -1,
                          .value = *value, .requires_grad = true,
                          .passing = true};
+  tape->spares_memory = true;
   return add_node(tape, node, out);
 }
 

@@ -32,8 +32,8 @@ typedef struct mae_op_class {
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
   unsigned overwrites; /* bit i: input i's gradient may be written over it */
-  /* Make the output anew from what backward reads anyway, for next to nothing;
-   * NULL: it cannot.  Bit i of refresh_reads: the value of input i. */
+  /* Make the output anew from what backward reads anyway, for little; NULL: it
+   * cannot.  Bit i of refresh_reads: the value of input i. */
   void (*refresh)(mae_tape *tape, mae_op *op);
   unsigned refresh_reads;
   /* Multiply-adds in products, one way; NULL: none. */
@@ -92,7 +92,7 @@ struct mae_op {
   int32_t index;                   /* table of token numbers, or -1 */
   int64_t index_limit;             /* numbers must be below this */
   size_t saved_bytes[MAE_OP_SAVED]; /* from forward to backward */
-  size_t forward_scratch, backward_scratch;
+  size_t forward_scratch, refresh_scratch, backward_scratch;
   int32_t saved[MAE_OP_SAVED];    /* buffers */
   int32_t scratch[MAE_OP_PASSES]; /* buffers, of each pass */
   int32_t segment;                /* 0: none */
@@ -120,6 +120,7 @@ struct mae_tape {
   mae_precision precision;     /* of what is being recorded */
   const char *part;            /* likewise */
   int32_t end_time;            /* one past the last moment of a step */
+  bool spares_memory; /* refresh what takes longer, too */
   bool planned, forward_done, accumulate;
   mae_tape_pass pass; /* the one running */
   size_t arena_bytes;
