@@ -56,7 +56,8 @@ static const mae_op_class class = {
 static const mae_op_class refreshed_class = {
     .name = "attention", .forward = forward, .backward = backward,
     .backward_reads = 1, .backward_reads_output = true, .identity = -1,
-    .refresh = refresh, .refresh_reads = 1, .products = products};
+    .refresh = refresh, .refresh_reads = 1, .refresh_multiplies = true,
+    .products = products};
 
 /* In bf16, where backward makes do with what is saved. */
 static const mae_op_class bf16_class = {

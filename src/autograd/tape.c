@@ -485,7 +485,7 @@ static void refresh_inputs(mae_tape *tape, int32_t i) {
     node->value.data = buffer_data(tape, node->again_buffer);
     const mae_span span = mae_span_begin(tape->context->profile);
     op->class->refresh(tape, op);
-    end_op(tape, op, span, 0);
+    end_op(tape, op, span, mae_op_refresh_flops(tape, op));
   }
 }
 

@@ -36,6 +36,7 @@ typedef struct mae_op_class {
    * cannot.  Bit i of refresh_reads: the value of input i. */
   void (*refresh)(mae_tape *tape, mae_op *op);
   unsigned refresh_reads;
+  bool refresh_multiplies; /* as much as forward */
   /* Multiply-adds in products, one way; NULL: none. */
   double (*products)(const mae_tape *tape, const mae_op *op, bool backward);
 } mae_op_class;
@@ -176,6 +177,8 @@ void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher);
 
 /* Of its matrix products in one pass, as measure.h counts them. */
 double mae_op_flops(const mae_tape *tape, const mae_op *op, bool backward);
+/* When it is refreshed. */
+double mae_op_refresh_flops(const mae_tape *tape, const mae_op *op);
 
 /* ---- planning ---- */
 
