@@ -17,7 +17,7 @@ double mae_op_flops(const mae_tape *tape, const mae_op *op, bool backward) {
 }
 
 double mae_op_refresh_flops(const mae_tape *tape, const mae_op *op) {
-  return op->class->refresh_multiplies ? mae_op_flops(tape, op, false) : 0;
+  return op->class->refresh_is_forward ? mae_op_flops(tape, op, false) : 0;
 }
 
 double mae_tape_forward_flops(const mae_tape *tape, int32_t first,

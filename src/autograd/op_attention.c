@@ -5,24 +5,24 @@
 enum { BATCH, TOKENS, HEADS, HEAD_DIM };
 enum { LOG_SUM, KEPT }; /* what is saved, the latter in bf16 */
 
-static mae_status forward(mae_tape *tape, mae_op *op) {
-  mae_context *c = tape->context;
-  const int64_t *n = op->size;
-  c->kernels->attention_forward(
-      c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
-      mae_op_in(tape, op, 0), mae_op_out(tape, op),
-      mae_op_saved(tape, op, LOG_SUM), mae_op_saved(tape, op, KEPT),
-      mae_op_scratch(tape, op));
-  return MAE_OK;
-}
-
-static void refresh(mae_tape *tape, mae_op *op) {
+static void attend(mae_tape *tape, mae_op *op, float *log_sum,
+                   uint16_t *kept) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
   c->kernels->attention_forward(c->pool, n[BATCH], n[TOKENS], n[HEADS],
                                 n[HEAD_DIM], mae_op_in(tape, op, 0),
-                                mae_op_out(tape, op), NULL, NULL,
+                                mae_op_out(tape, op), log_sum, kept,
                                 mae_op_scratch(tape, op));
+}
+
+static mae_status forward(mae_tape *tape, mae_op *op) {
+  attend(tape, op, mae_op_saved(tape, op, LOG_SUM),
+         mae_op_saved(tape, op, KEPT));
+  return MAE_OK;
+}
+
+static void refresh(mae_tape *tape, mae_op *op) {
+  attend(tape, op, NULL, NULL);
 }
 
 static void backward(mae_tape *tape, mae_op *op) {
@@ -51,12 +51,7 @@ static double products(const mae_tape *tape, const mae_op *op, bool backward) {
 static const mae_op_class class = {
     .name = "attention", .forward = forward, .backward = backward,
     .backward_reads = 1, .backward_reads_output = true, .identity = -1,
-    .products = products};
-
-static const mae_op_class refreshed_class = {
-    .name = "attention", .forward = forward, .backward = backward,
-    .backward_reads = 1, .backward_reads_output = true, .identity = -1,
-    .refresh = refresh, .refresh_reads = 1, .refresh_multiplies = true,
+    .refresh = refresh, .refresh_reads = 1, .refresh_is_forward = true,
     .products = products};
 
 /* In bf16, where backward makes do with what is saved. */
@@ -119,28 +114,23 @@ static bool scratch_bytes(const mae_tape *tape, const int64_t *n, bool backward,
   return true;
 }
 
-static const mae_op_class *class_for(const mae_tape *tape) {
-  if (tape->precision == MAE_PRECISION_BF16) return &bf16_class;
-  return tape->spares_memory ? &refreshed_class : &class;
-}
-
 mae_status mae_tape_attention(mae_tape *tape, mae_var qkv, int32_t num_heads,
                               mae_var *out) {
   mae_op *op = NULL;
-  MAE_REQUIRE(tape);
-  MAE_TRY(record(tape, class_for(tape), qkv, num_heads, out, &op));
+  const bool in_bf16 = tape && tape->precision == MAE_PRECISION_BF16;
+  MAE_TRY(record(tape, in_bf16 ? &bf16_class : &class, qkv, num_heads, out,
+                 &op));
   const mae_tensor *t = mae_op_shape(tape, op, 0);
   const int64_t *n = op->size, heads = n[HEADS];
   op->saved_bytes[LOG_SUM] =
       (size_t)(n[BATCH] * heads * n[TOKENS]) * sizeof(float);
-  if (tape->precision == MAE_PRECISION_BF16)
+  if (in_bf16)
     op->saved_bytes[KEPT] = (size_t)mae_tensor_size(t) * sizeof(uint16_t);
   if (t->shape[2] > INT32_MAX ||
       !scratch_bytes(tape, n, false, &op->forward_scratch) ||
       !scratch_bytes(tape, n, true, &op->backward_scratch))
     return mae_tape_fail(tape, MAE_ERROR_SHAPE, "attention: %s is too large",
                          mae_tensor_shape_text(t).text);
-  op->refresh_scratch = op->forward_scratch;
   const int64_t shape[] = {n[BATCH], n[TOKENS], heads * n[HEAD_DIM]};
   return mae_tape_output(tape, op, 3, shape, out);
 }

@@ -9,8 +9,8 @@
  * pass has been told that it is final; one that no operation writes stays, all
  * zeros.  It is never added to what an earlier pass left.
  *
- * As this is for who lacks memory, outputs of attention in f32 that is recorded
- * after it are not kept for the backward pass either but made anew. */
+ * As this is for who lacks memory, outputs of attention in f32 are not kept for
+ * the backward pass either but made anew. */
 mae_status mae_tape_passing_parameter(mae_tape *tape, const mae_tensor *value,
                                       mae_var *out);
 

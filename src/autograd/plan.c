@@ -153,10 +153,9 @@ static void plan_workspace(mae_tape *tape) {
     mae_op *op = &tape->ops[i];
     const int32_t again = op->again_time, back = op->backward_time;
     plan_scratch(tape, op, MAE_PASS_FORWARD, op->forward_scratch, i);
-    if (op->runs_again)
+    if (op->runs_again ||
+        (op->refreshed_for >= 0 && op->class->refresh_is_forward))
       plan_scratch(tape, op, MAE_PASS_AGAIN, op->forward_scratch, again);
-    if (op->refreshed_for >= 0)
-      plan_scratch(tape, op, MAE_PASS_AGAIN, op->refresh_scratch, again);
     if (!mae_op_runs_backward(tape, op)) continue;
     plan_scratch(tape, op, MAE_PASS_BACKWARD, op->backward_scratch, back);
     for (int s = 0; s < MAE_OP_SAVED; s++)

@@ -58,6 +58,7 @@ static bool reads(const mae_op *op, int32_t node, unsigned slots) {
 static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
   const mae_op *op = &tape->ops[i];
   int32_t first = -1;
+  if (op->class->refresh_is_forward && !tape->spares_memory) return -1;
   if (!op->class->refresh || op->segment || !mae_op_runs_backward(tape, op) ||
       mae_node_stays(tape, &tape->nodes[op->out]))
     return -1;

@@ -36,7 +36,8 @@ typedef struct mae_op_class {
    * cannot.  Bit i of refresh_reads: the value of input i. */
   void (*refresh)(mae_tape *tape, mae_op *op);
   unsigned refresh_reads;
-  bool refresh_multiplies; /* as much as forward */
+  bool refresh_is_forward; /* with its scratch and products: only where the tape
+                              spares memory */
   /* Multiply-adds in products, one way; NULL: none. */
   double (*products)(const mae_tape *tape, const mae_op *op, bool backward);
 } mae_op_class;
@@ -93,7 +94,7 @@ struct mae_op {
   int32_t index;                   /* table of token numbers, or -1 */
   int64_t index_limit;             /* numbers must be below this */
   size_t saved_bytes[MAE_OP_SAVED]; /* from forward to backward */
-  size_t forward_scratch, refresh_scratch, backward_scratch;
+  size_t forward_scratch, backward_scratch;
   int32_t saved[MAE_OP_SAVED];    /* buffers */
   int32_t scratch[MAE_OP_PASSES]; /* buffers, of each pass */
   int32_t segment;                /* 0: none */
@@ -121,7 +122,7 @@ struct mae_tape {
   mae_precision precision;     /* of what is being recorded */
   const char *part;            /* likewise */
   int32_t end_time;            /* one past the last moment of a step */
-  bool spares_memory; /* refresh what takes longer, too */
+  bool spares_memory;
   bool planned, forward_done, accumulate;
   mae_tape_pass pass; /* the one running */
   size_t arena_bytes;

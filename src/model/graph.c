@@ -106,8 +106,6 @@ static mae_var encode(mae_graph *g) {
   return mae_graph_norm(g, x, mae_param_norm(c));
 }
 
-static bool trains(const mae_graph *g) { return g->grads || g->trains; }
-
 /* What goes into the decoder's blocks: seen tokens [B, 1+K, D] and, unless they
  * are there already, for each place a mask token [1, 1+L, D].  All have their
  * positions. */
@@ -258,7 +256,7 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
                               int64_t batch, int64_t kept, mae_graph *g) {
   const mae_config *c = &model->config;
   const int64_t patches = mae_config_patches(c);
-  const int64_t predicted = trains(g) ? patches - kept : patches;
+  const int64_t predicted = mae_graph_trains(g) ? patches - kept : patches;
   const int64_t mask[] = {batch, predicted};
   mae_var target = {MAE_NO_VAR};
   if (!mae_config_has_decoder(c))
@@ -266,7 +264,7 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
   MAE_TRY(begin(context, model, batch, kept, g));
   mae_tape_index(g->tape, batch, patches, &g->restore);
   mae_tape_index(g->tape, batch, predicted, &g->predicted);
-  if (trains(g)) mae_tape_index(g->tape, batch, predicted, &g->removed);
+  if (mae_graph_trains(g)) mae_tape_index(g->tape, batch, predicted, &g->removed);
   mae_tape_index(g->tape, 1, 1 + patches, &g->firsts);
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
   mae_var latent = encode(g);
@@ -286,12 +284,12 @@ static mae_status record_autoencoder(mae_context *context,
                                      int64_t kept, mae_graph *g) {
   const int64_t patches = mae_config_patches(&model->config);
   MAE_TRY(record_loss(context, model, batch, kept, g));
-  if (!trains(g)) mae_tape_keep(g->tape, g->pred);
-  MAE_TRY(mae_tape_plan(g->tape, trains(g) ? g->loss : (mae_var){MAE_NO_VAR}));
+  if (!mae_graph_trains(g)) mae_tape_keep(g->tape, g->pred);
+  MAE_TRY(mae_tape_plan(g->tape, mae_graph_trains(g) ? g->loss : (mae_var){MAE_NO_VAR}));
   const mae_tensor *mask = mae_tape_value(g->tape, g->mask);
   int32_t *predicted = mae_tape_index_data(g->tape, g->predicted);
   for (int64_t i = 0; i < mae_tensor_size(mask); i++)
-    if (trains(g))
+    if (mae_graph_trains(g))
       mask->data[i] = 1;
     else
       predicted[i] = 1 + (int32_t)(i % patches);

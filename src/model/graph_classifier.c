@@ -63,7 +63,7 @@ mae_status mae_graph_classifier(mae_context *context, const mae_model *model,
   *graph = mae_graph_with(options, false);
   mae_status status = record(context, model, batch, options->drop_path, graph);
   if (status == MAE_OK)
-    status = mae_tape_plan(graph->tape, options->grads || options->trains
+    status = mae_tape_plan(graph->tape, mae_graph_trains(graph)
                                             ? graph->loss
                                             : (mae_var){MAE_NO_VAR});
   if (status != MAE_OK)

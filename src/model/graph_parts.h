@@ -16,6 +16,11 @@ static inline mae_graph mae_graph_with(const mae_graph_options *options,
                      .measured = measured};
 }
 
+/* Or does it run forward only? */
+static inline bool mae_graph_trains(const mae_graph *g) {
+  return g->grads || g->trains;
+}
+
 /* The tape, and on it the images.  What the caller has set of the graph
  * stays. */
 mae_status mae_graph_begin(mae_context *context, const mae_model *model,
