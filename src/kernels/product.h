@@ -111,33 +111,6 @@ static inline void activate_row(const product *p, int64_t i, int64_t j,
   gelu_row(p->y + at, p->c + at, columns, p->rounds);
 }
 
-/* `columns` sums of row i from column j on, to where they belong. */
-static inline void finish_row(const product *p, const block *t, int64_t i,
-                              int64_t j, int64_t columns, const float *sums) {
-  const bool begins = t->begin == 0, ends = t->begin + t->k == p->k;
-  float *c = p->c + i * p->ldc + j;
-  const bool add = p->add || !begins;
-  const float *bias = begins && p->bias ? p->bias + j : NULL;
-  const float *residual =
-      begins && p->residual ? p->residual + i * p->ldc + j : NULL;
-  FOR_VECTORS(v, lanes, columns, {
-    vf sum = LOAD(sums + v, lanes);
-    if (add) sum += LOAD(c + v, lanes);
-    if (bias) sum += LOAD(bias + v, lanes);
-    if (residual) sum += LOAD(residual + v, lanes);
-    STORE(c + v, sum, lanes);
-  });
-  if (ends && p->y) activate_row(p, i, j, columns);
-}
-
-/* The same of several rows, whose sums are `pitch` apart. */
-INLINE void finish_rows(const product *p, const block *t, int64_t i,
-                        int64_t rows, int64_t j, int64_t columns,
-                        const float *sums, int64_t pitch) {
-  for (int64_t row = 0; row < rows; row++)
-    finish_row(p, t, i + row, j, columns, sums + row * pitch);
-}
-
 /* Processors foresee steps within a page of memory only. */
 static inline void fetch(const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)

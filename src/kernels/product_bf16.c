@@ -450,20 +450,10 @@ static void finish_sums(const product *p, const block *t, const place *at) {
   }
 }
 
-static void sum_in_place(const product *p, const block *t, const place *at,
-                         sums *s, sum_function *sum) {
-  s->c = p->c + at->i * p->ldc + at->j;
-  s->ldc = p->ldc;
-  begin_sums(p, t, at, s);
-  sum(s);
-  finish_sums(p, t, at);
-}
-
-/* The same where whole tiles would reach beyond c. */
-static void sum_at_edge(const product *p, const block *t, const place *at,
-                        sums *s, sum_function *sum) {
+/* Where whole tiles would reach beyond c. */
+static void sum_at_edge(const product *p, const place *at, sums *s,
+                        sum_function *sum) {
   _Alignas(64) float apart[BOTH * BOTH] = {0};
-  begin_sums(p, t, at, s);
   if (s->begin) {
     for (int64_t i = 0; i < at->rows; i++)
       copy_row(apart + i * BOTH, s->begin + i * s->pitch, at->columns);
@@ -476,7 +466,6 @@ static void sum_at_edge(const product *p, const block *t, const place *at,
   for (int64_t i = 0; i < at->rows; i++)
     copy_row(p->c + (at->i + i) * p->ldc + at->j, apart + i * BOTH,
              at->columns);
-  finish_sums(p, t, at);
 }
 
 static bool by_amx(const product *p) {
@@ -499,10 +488,15 @@ static void sum_tile(const product *p, const block *t, const place *at,
   s->steps = whole(t->k, TERMS) / TERMS;
   s->half = at->rows <= SIDE;
   s->next_row = p->ldc;
-  if (whole_rows && at->columns == BOTH)
-    sum_in_place(p, t, at, s, sum);
-  else
-    sum_at_edge(p, t, at, s, sum);
+  begin_sums(p, t, at, s);
+  if (whole_rows && at->columns == BOTH) {
+    s->c = p->c + at->i * p->ldc + at->j;
+    s->ldc = p->ldc;
+    sum(s);
+  } else {
+    sum_at_edge(p, at, s, sum);
+  }
+  finish_sums(p, t, at);
 }
 
 /* ------------------------------------------------- where a's rows pass by --- */
@@ -514,6 +508,14 @@ typedef struct shared_block {
   const block *t;
   const bf16 *b; /* its panels */
 } shared_block;
+
+/* Rows of a from memory to scratch, of block t's terms. */
+static void pack_rows_of_a(bf16 *to, const product *p, const block *t,
+                           int64_t first, int64_t rows) {
+  pack(to, &(factor){p->a + first * p->a_row + t->begin * p->a_step, p->a_row,
+                     p->a_step, rows, t->k, false,
+                     packing_for(p->products).parts});
+}
 
 /* Rows of a that are packed together. */
 static int64_t rows_at_once(const product *p) {
@@ -548,14 +550,13 @@ static void multiply_shared(void *arg, int64_t part, int32_t worker) {
   const int64_t rows = min_of(rows_at_once(p), p->m - first);
   const int64_t parts = packing_for(p->products).parts;
   bf16 *packed_a = (bf16 *)scratch_of(s->grid, worker);
-  pack(packed_a, &(factor){p->a + first * p->a_row + t->begin * p->a_step,
-                           p->a_row, p->a_step, rows, t->k, false, parts});
+  pack_rows_of_a(packed_a, p, t, first, rows);
   for (int64_t i = 0; i < rows; i += BOTH)
     multiply_panel(s, packed_a + packed_size(parts, i, t->k), first + i);
 }
 
 /* A part of b from memory to scratch. */
-static void pack_columns(bf16 *to, const product *p, const block *t) {
+static void pack_columns_of_b(bf16 *to, const product *p, const block *t) {
   pack(to, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
                      p->b_col, p->b_step, t->n, t->k, true,
                      packing_for(p->products).parts});
@@ -566,7 +567,7 @@ static void multiply_block(const grid *g, const product *p, const block *t,
   (void)after;
   const int64_t parts = packing_for(p->products).parts;
   bf16 *b = (bf16 *)scratch_of(g, worker) + packed_size(parts, ROWS, t->k);
-  pack_columns(b, p, t);
+  pack_columns_of_b(b, p, t);
   const int64_t at_once = rows_at_once(p);
   share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared,
              &(shared_block){g, p, t, b});
@@ -578,7 +579,8 @@ static void multiply_block(const grid *g, const product *p, const block *t,
 typedef struct shared_rows {
   const grid *grid;
   const product *p;
-  int64_t first, rows, begin, k; /* and terms */
+  int64_t first, rows;
+  block terms; /* of no column yet */
   const bf16 *a;
 } shared_rows;
 
@@ -595,7 +597,7 @@ static const bf16 *panel_of_b(const shared_rows *s, const block *t,
   const int64_t parts = packing_for(s->p->products).parts;
   bf16 *b = (bf16 *)scratch_of(s->grid, worker) +
             packed_size(parts, ALL_ROWS, t->k);
-  pack_columns(b, s->p, t);
+  pack_columns_of_b(b, s->p, t);
   return b;
 }
 
@@ -604,7 +606,8 @@ static void multiply_columns(void *arg, int64_t part, int32_t worker) {
   const shared_rows *s = arg;
   const product *p = s->p;
   const int64_t parts = packing_for(p->products).parts;
-  block t = {.first = part * BOTH, .begin = s->begin, .k = s->k};
+  block t = s->terms;
+  t.first = part * BOTH;
   t.n = min_of(BOTH, p->n - t.first);
   const bf16 *b = panel_of_b(s, &t, worker);
   const bool more = p->packed_b && t.first + BOTH < p->n;
@@ -629,13 +632,13 @@ static void multiply_columns(void *arg, int64_t part, int32_t worker) {
 /* All terms of some rows. */
 static void multiply_rows(const grid *g, const product *p, int64_t first,
                           int64_t rows, int32_t worker) {
-  const packing most = packing_for(p->products);
-  const int64_t depth = part_size(p->k, most.depth_of_all, TERMS);
+  const int64_t depth =
+      part_size(p->k, packing_for(p->products).depth_of_all, TERMS);
   bf16 *a = (bf16 *)scratch_of(g, worker);
   for (int64_t begin = 0; begin < p->k; begin += depth) {
-    shared_rows s = {g, p, first, rows, begin, min_of(depth, p->k - begin), a};
-    pack(a, &(factor){p->a + first * p->a_row + begin * p->a_step, p->a_row,
-                      p->a_step, rows, s.k, false, most.parts});
+    const block terms = {.begin = begin, .k = min_of(depth, p->k - begin)};
+    shared_rows s = {g, p, first, rows, terms, a};
+    pack_rows_of_a(a, p, &terms, first, rows);
     share_rows(g, worker, (p->n + BOTH - 1) / BOTH, multiply_columns, &s);
   }
 }

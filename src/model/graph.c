@@ -264,7 +264,8 @@ static mae_status record_loss(mae_context *context, const mae_model *model,
   MAE_TRY(begin(context, model, batch, kept, g));
   mae_tape_index(g->tape, batch, patches, &g->restore);
   mae_tape_index(g->tape, batch, predicted, &g->predicted);
-  if (mae_graph_trains(g)) mae_tape_index(g->tape, batch, predicted, &g->removed);
+  if (mae_graph_trains(g))
+    mae_tape_index(g->tape, batch, predicted, &g->removed);
   mae_tape_index(g->tape, 1, 1 + patches, &g->firsts);
   mae_tape_input(g->tape, 2, mask, 0, &g->mask);
   mae_var latent = encode(g);
@@ -285,7 +286,8 @@ static mae_status record_autoencoder(mae_context *context,
   const int64_t patches = mae_config_patches(&model->config);
   MAE_TRY(record_loss(context, model, batch, kept, g));
   if (!mae_graph_trains(g)) mae_tape_keep(g->tape, g->pred);
-  MAE_TRY(mae_tape_plan(g->tape, mae_graph_trains(g) ? g->loss : (mae_var){MAE_NO_VAR}));
+  MAE_TRY(mae_tape_plan(
+      g->tape, mae_graph_trains(g) ? g->loss : (mae_var){MAE_NO_VAR}));
   const mae_tensor *mask = mae_tape_value(g->tape, g->mask);
   int32_t *predicted = mae_tape_index_data(g->tape, g->predicted);
   for (int64_t i = 0; i < mae_tensor_size(mask); i++)
