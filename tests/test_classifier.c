@@ -183,13 +183,18 @@ static void fill(const mae_graph *g, const float *images, const float *target) {
 static mae_graph graph_of(const fixture *f, mae_graph_options o) {
   mae_graph g;
   ASSERT_OK(mae_graph_classifier(f->context, f->model, BATCH, &o, &g));
-  fill(&g, f->images, f->target);
   return g;
 }
 
-static double run(const mae_graph *g) {
+static double run_with(const mae_graph *g, const float *images,
+                       const float *target) {
+  fill(g, images, target);
   ASSERT_OK(mae_tape_forward(g->tape));
   return *mae_tape_value(g->tape, g->loss)->data;
+}
+
+static double run(const fixture *f, const mae_graph *g) {
+  return run_with(g, f->images, f->target);
 }
 
 static const float *logits_of(const mae_graph *g) {
@@ -245,8 +250,7 @@ START_TEST(parity) {
   mae_graph_options o = {.grads = NULL};
   mae_graph g;
   ASSERT_OK(mae_graph_classifier(context, model, n, &o, &g));
-  fill(&g, images->data, target);
-  double loss = run(&g);
+  double loss = run_with(&g, images->data, target);
   double error = relative_error(logits_of(&g), want->data, n * classes);
   ck_assert_msg(error < 1e-5, "relative error %g", error);
   ck_assert_double_eq_tol(loss, cross_entropy(want->data, target, n, classes),
@@ -383,7 +387,7 @@ static void check_gradient(const fixture *f, const mae_graph *g, int32_t i) {
   for (int side = 0; side < 2; side++) {
     for (int64_t k = 0; k < n; k++)
       t->data[k] = (float)(was[k] + (side ? h : -h) * f->grads[i][k] / length);
-    loss[side] = run(g);
+    loss[side] = run(f, g);
   }
   memcpy(t->data, was, bytes);
   free(was);
@@ -402,7 +406,7 @@ START_TEST(gradients) {
     mae_tape_value(g.tape, g.drop_scales[0])->data[1] = 0;
     mae_tape_value(g.tape, g.drop_scales[3])->data[2] = 1.5f;
   }
-  run(&g);
+  run(&f, &g);
   ASSERT_OK(mae_tape_backward(g.tape, 1, 0));
   for (int32_t i = 0; i < f.model->n_params; i++) check_gradient(&f, &g, i);
   mae_graph_destroy(&g);
@@ -423,7 +427,7 @@ START_TEST(frozen) {
   const bool recompute = _i / 2;
   mae_graph g = graph_of(&all, (mae_graph_options){
                                    .grads = all.grads, .recompute = recompute});
-  run(&g);
+  run(&all, &g);
   ASSERT_OK(mae_tape_backward(g.tape, 1, 0));
   mae_graph_cost whole, cost;
   ASSERT_OK(mae_graph_measure_classifier(
@@ -438,7 +442,7 @@ START_TEST(frozen) {
     const mae_graph_options o = {.grads = part.grads,
                                             .recompute = recompute};
     mae_graph less = graph_of(&part, o);
-    ck_assert_double_eq(run(&less), run(&g));
+    ck_assert_double_eq(run(&part, &less), run(&all, &g));
     ASSERT_OK(mae_tape_backward(less.tape, 1, 0));
     for (int32_t i = 0; i < part.model->n_params; i++)
       if (part.grads[i])
@@ -470,13 +474,13 @@ START_TEST(drop_path) {
   mae_graph plain = graph_of(&f, (mae_graph_options){.grads = NULL});
   mae_graph g = graph_of(&f, (mae_graph_options){.drop_path = true});
   float none[BATCH * CLASSES], dropped[BATCH * CLASSES];
-  run(&plain);
-  run(&g);
+  run(&f, &plain);
+  run(&f, &g);
   ck_assert_double_lt(
       relative_error(logits_of(&g), logits_of(&plain), BATCH * CLASSES), 1e-6);
   for (int32_t i = 0; i < 2 * f.model->config.depth; i++)
     mae_tape_value(g.tape, g.drop_scales[i])->data[1] = 0;
-  run(&g);
+  run(&f, &g);
   memcpy(dropped, logits_of(&g), sizeof dropped);
   ck_assert_double_lt(relative_error(dropped, logits_of(&plain), CLASSES),
                       1e-6);
@@ -489,7 +493,7 @@ START_TEST(drop_path) {
     mae_tensor *t = mae_model_tensor(f.model, index_of(f.model, name));
     memset(t->data, 0, (size_t)mae_tensor_size(t) * sizeof(float));
   }
-  run(&plain);
+  run(&f, &plain);
   memcpy(none, logits_of(&plain), sizeof none);
   ck_assert_double_lt(
       relative_error(dropped + CLASSES, none + CLASSES, CLASSES), 1e-6);

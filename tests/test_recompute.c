@@ -1,6 +1,7 @@
 /* Checkpointed segments of tapes: the same bits in less memory. */
 #include "autograd/attention_weights.h"
 #include "autograd/measure.h"
+#include "autograd/passing.h"
 #include "autograd/tape.h"
 #include "count_alloc.h"
 #include "golden.h"
@@ -308,7 +309,93 @@ START_TEST(refreshes) {
 }
 END_TEST
 
+enum { TOKENS = 5, GATHERED = 3, HEADS = 2, DIM = 8 };
+
+/* y = gathered rows of attention, through a linear layer, and the gradient of
+ * qkv, of a tape that spares memory or not. */
+static mae_tape *attend_and_gather(const mae_tensor *w, bool spares_memory,
+                                   mae_var *qkv) {
+  mae_tape *t;
+  mae_index rows;
+  mae_var weight, bias, x;
+  ASSERT_OK(mae_tape_create(context, &t));
+  ASSERT_OK(mae_tape_input(t, SHAPE(B, TOKENS, 3 * DIM), 1, qkv));
+  ASSERT_OK(mae_tape_input(t, SHAPE(DIM), 0, &bias));
+  if (spares_memory)
+    ASSERT_OK(mae_tape_passing_parameter(t, w, &weight));
+  else
+    ASSERT_OK(mae_tape_parameter(t, w, NULL, &weight));
+  ASSERT_OK(mae_tape_index(t, B, GATHERED, &rows));
+  ASSERT_OK(mae_tape_attention(t, *qkv, HEADS, &x));
+  ASSERT_OK(mae_tape_gather_tokens(t, x, rows, &x));
+  ASSERT_OK(mae_tape_linear(t, x, weight, bias, MAE_ACTIVATION_GELU, &x));
+  ASSERT_OK(mae_tape_linear(t, x, weight, bias, MAE_ACTIVATION_GELU, &x));
+  ASSERT_OK(mae_tape_plan(t, x));
+  for (int i = 0; i < B * GATHERED; i++)
+    mae_tape_index_data(t, rows)[i] = i % TOKENS;
+  fill(mae_tape_value(t, *qkv), 1, 1);
+  fill(mae_tape_value(t, bias), 1, 2);
+  ASSERT_OK(mae_tape_forward(t));
+  ASSERT_OK(mae_tape_backward(t, 1, 0));
+  return t;
+}
+
+/* What is made of something refreshed comes after that. */
+START_TEST(refreshes_in_a_row) {
+  enum { ATTENTION, GATHER, LINEAR };
+  mae_tensor *w;
+  mae_var qkv;
+  ASSERT_OK(mae_tensor_create(2, (int64_t[]){DIM, DIM}, &w));
+  fill(w, 2, 1);
+  mae_tape *spares = attend_and_gather(w, true, &qkv);
+  mae_tape *keeps = attend_and_gather(w, false, &qkv);
+  const mae_op *op = spares->ops;
+  ck_assert_int_eq(op[ATTENTION].refreshed_for, LINEAR);
+  ck_assert_int_eq(op[GATHER].refreshed_for, LINEAR);
+  ck_assert_int_lt(op[ATTENTION].again_time, op[GATHER].again_time);
+  ck_assert_int_lt(op[GATHER].again_time, op[LINEAR].backward_time);
+  ck_assert_int_eq(keeps->ops[ATTENTION].refreshed_for, -1);
+  expect_bits(mae_tape_grad(spares, qkv), mae_tape_grad(keeps, qkv), "qkv", 0,
+              0);
+  mae_tape_destroy(spares);
+  mae_tape_destroy(keeps);
+  mae_tensor_destroy(w);
+}
+END_TEST
+
 /* ------------------------------------------------------------- memory --- */
+
+/* A passing input's place is free for what comes after its last reader. */
+START_TEST(inputs_may_pass) {
+  enum { N = 64 };
+  size_t memory[2];
+  for (int passing = 0; passing < 2; passing++) {
+    mae_tape *t;
+    mae_var x, y;
+    ASSERT_OK(mae_tape_create(context, &t));
+    if (passing)
+      ASSERT_OK(mae_tape_passing_input(t, SHAPE(N, N), &x));
+    else
+      ASSERT_OK(mae_tape_input(t, SHAPE(N, N), 0, &x));
+    y = x;
+    for (int i = 0; i < 4; i++) ASSERT_OK(mae_tape_add(t, y, y, &y));
+    ASSERT_OK(mae_tape_keep(t, y));
+    ASSERT_OK(mae_tape_plan(t, (mae_var){MAE_NO_VAR}));
+    for (int pass = 1; pass <= 2; pass++) {
+      const mae_tensor *in = mae_tape_value(t, x), *out = mae_tape_value(t, y);
+      for (int i = 0; i < N * N; i++) in->data[i] = (float)(pass * i);
+      ASSERT_OK(mae_tape_forward(t));
+      int wrong = 0;
+      for (int i = 0; i < N * N; i++)
+        wrong += out->data[i] != (float)(16 * pass * i);
+      ck_assert_int_eq(wrong, 0);
+    }
+    memory[passing] = mae_tape_memory(t);
+    mae_tape_destroy(t);
+  }
+  ck_assert_uint_le(memory[1] + N * N * sizeof(float), memory[0]);
+}
+END_TEST
 
 enum { DEEP = 8, INNER = 5, ROWS = 64 };
 
@@ -495,6 +582,8 @@ Suite *recompute_suite(void) {
   tcase_add_loop_test(tc, same_bits, 0, 4);
   tcase_add_test(tc, outputs_are_made_again);
   tcase_add_loop_test(tc, refreshes, 0, 4);
+  tcase_add_test(tc, refreshes_in_a_row);
+  tcase_add_test(tc, inputs_may_pass);
   tcase_add_test(tc, keeps_inputs_of_segments);
   tcase_add_test(tc, forward_alone_is_as_before);
   if (count_alloc_calls() >= 0) tcase_add_test(tc, steps_allocate_nothing);

@@ -117,8 +117,9 @@ static void plan_grads(mae_tape *tape) {
   for (int32_t id = 0; id < tape->n_nodes; id++) {
     mae_node *node = &tape->nodes[id];
     bool stays = id == tape->loss ||
-                 (node->kind == MAE_NODE_INPUT && node->requires_grad) ||
-                 (node->passing && !node->reaches_loss);
+                 (node->requires_grad &&
+                  (node->kind == MAE_NODE_INPUT ||
+                   (node->passing && !node->reaches_loss)));
     if (stays)
       node->grad_buffer =
           add_buffer(tape, value_bytes(node), 0, tape->end_time);

@@ -53,43 +53,42 @@ static bool reads(const mae_op *op, int32_t node, unsigned slots) {
   return false;
 }
 
-/* The first to read operation i's output backward, if that may be refreshed:
- * segments have their own way, and what it is made of must be there. */
+/* The first to need operation i's output in the backward pass, itself or for a
+ * refresh of its own, if that may be refreshed: segments have their own way. */
 static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
   const mae_op *op = &tape->ops[i];
-  int32_t first = -1;
-  if (op->class->refresh_is_forward && !tape->spares_memory) return -1;
+  const bool dear = op->class->refresh_is_forward;
+  int32_t first = op->class->backward_reads_output ? i : -1;
+  if (dear && !tape->spares_memory) return -1;
   if (!op->class->refresh || op->segment || !mae_op_runs_backward(tape, op) ||
       mae_node_stays(tape, &tape->nodes[op->out]))
     return -1;
-  for (int32_t slot = 0; slot < op->n_in; slot++) {
-    const mae_node *node = &tape->nodes[op->in[slot]];
-    if (op->class->refresh_reads >> slot & 1 &&
-        node->kind == MAE_NODE_COMPUTED &&
-        tape->ops[node->producer].refreshed_for >= 0)
-      return -1;
-  }
   for (int32_t k = i + 1; k < tape->n_ops; k++) {
     const mae_op *reader = &tape->ops[k];
     if (!reads(reader, op->out, ~0u)) continue;
     if (reader->segment) return -1;
     if (mae_op_runs_backward(tape, reader) &&
-        reads(reader, op->out, reader->class->backward_reads))
+        reads(reader, op->out, reader->class->backward_reads) && k > first)
       first = k;
+    if (reads(reader, op->out, reader->class->refresh_reads) &&
+        reader->refreshed_for > first)
+      first = reader->refreshed_for;
   }
-  return first;
+  /* The last operation goes backward right after all went forward. */
+  return dear && first == tape->n_ops - 1 ? -1 : first;
 }
 
-/* Before the operation runs backward. */
+/* Before the operation runs backward; in the order recorded, as one may read
+ * another. */
 static void schedule_refreshes(mae_tape *tape, int32_t i, int32_t *time) {
-  for (int32_t k = 0; k < i; k++)
+  for (int32_t k = 0; k <= i; k++)
     if (tape->ops[k].refreshed_for == i) tape->ops[k].again_time = (*time)++;
 }
 
 void mae_tape_schedule(mae_tape *tape) {
   int32_t time = tape->n_ops, first;
   choose(tape);
-  for (int32_t i = 0; i < tape->n_ops; i++)
+  for (int32_t i = tape->n_ops - 1; i >= 0; i--)
     tape->ops[i].refreshed_for = refreshed_for(tape, i);
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     if (mae_tape_segment_ends(tape, i, &first))

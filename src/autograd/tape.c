@@ -102,6 +102,13 @@ mae_status mae_tape_input(mae_tape *tape, int32_t ndim, const int64_t *shape,
   return add_node(tape, node, out);
 }
 
+mae_status mae_tape_passing_input(mae_tape *tape, int32_t ndim,
+                                  const int64_t *shape, mae_var *out) {
+  MAE_TRY(mae_tape_input(tape, ndim, shape, 0, out));
+  tape->nodes[out->id].passing = true;
+  return MAE_OK;
+}
+
 /* The parameter that has this gradient, or -1. */
 static int32_t find_grad(const mae_tape *tape, const mae_tensor *grad) {
   for (int32_t i = 0; grad && i < tape->n_nodes; i++)
@@ -471,17 +478,13 @@ static mae_status recompute(mae_tape *tape, int32_t last) {
   return MAE_OK;
 }
 
-/* Before operation i runs backward: make anew those of its inputs of which it
- * is the first to read them. */
-static void refresh_inputs(mae_tape *tape, int32_t i) {
+/* Before operation i runs backward, which is the first to need them. */
+static void refresh_for(mae_tape *tape, int32_t i) {
   tape->pass = MAE_PASS_AGAIN;
-  const mae_op *reader = &tape->ops[i];
-  for (int32_t slot = 0; slot < reader->n_in; slot++) {
-    mae_node *node = &tape->nodes[reader->in[slot]];
-    if (node->kind != MAE_NODE_COMPUTED || stands_before(reader, slot))
-      continue;
-    mae_op *op = &tape->ops[node->producer];
+  for (int32_t k = 0; k <= i; k++) {
+    mae_op *op = &tape->ops[k];
     if (op->refreshed_for != i) continue;
+    mae_node *node = &tape->nodes[op->out];
     node->value.data = buffer_data(tape, node->again_buffer);
     const mae_span span = mae_span_begin(tape->context->profile);
     op->class->refresh(tape, op);
@@ -493,7 +496,7 @@ static mae_status run_backward(mae_tape *tape) {
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     mae_op *op = &tape->ops[i];
     MAE_TRY(recompute(tape, i));
-    refresh_inputs(tape, i);
+    refresh_for(tape, i);
     tape->pass = MAE_PASS_BACKWARD;
     if (!mae_op_runs_backward(tape, op)) continue;
     const mae_span span = mae_span_begin(tape->context->profile);

@@ -32,8 +32,9 @@ typedef struct mae_op_class {
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
   unsigned overwrites; /* bit i: input i's gradient may be written over it */
-  /* Make the output anew from what backward reads anyway, for little; NULL: it
-   * cannot.  Bit i of refresh_reads: the value of input i. */
+  /* Make the output anew, for little, of inputs that are there in the backward
+   * pass or refreshed; NULL: it cannot.  Bit i of refresh_reads: the value of
+   * input i. */
   void (*refresh)(mae_tape *tape, mae_op *op);
   unsigned refresh_reads;
   bool refresh_is_forward; /* with its scratch and products: only where the tape
@@ -61,7 +62,7 @@ typedef struct mae_node {
   mae_node_kind kind;
   mae_tensor value, grad;
   bool requires_grad, keep;
-  bool passing; /* a parameter's gradient is as passing.h says */
+  bool passing; /* a parameter's gradient, an input's value: see passing.h */
   bool reaches_loss;
   bool crosses; /* out of its segment: kept from forward to backward */
   bool wanted_again;                 /* inside its segment, in backward */
@@ -192,7 +193,7 @@ static inline bool mae_op_runs_backward(const mae_tape *tape,
 
 /* Does its value stay readable through a whole step? */
 static inline bool mae_node_stays(const mae_tape *tape, const mae_node *node) {
-  return node->kind == MAE_NODE_INPUT || node->keep ||
+  return (node->kind == MAE_NODE_INPUT && !node->passing) || node->keep ||
          node - tape->nodes == tape->loss;
 }
 

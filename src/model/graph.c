@@ -188,7 +188,7 @@ mae_status mae_graph_begin(mae_context *context, const mae_model *model,
   MAE_TRY(mae_tape_create(context, &g->tape));
   mae_tape_set_precision(g->tape, g->precision);
   mae_tape_part(g->tape, "encoder");
-  mae_tape_input(g->tape, 4, image, 0, &g->images);
+  mae_tape_passing_input(g->tape, 4, image, &g->images);
   return MAE_OK;
 }
 
