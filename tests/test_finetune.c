@@ -395,8 +395,8 @@ START_TEST(smoothed_targets) {
 }
 END_TEST
 
-/* Case 0: mixup, 1: cutmix.  As if the caller gave what mix.h makes of the batch
- * that begins at this image; the caller's images stay. */
+/* Case 0: mixup, 1: cutmix.  As if the caller gave what mix.h makes of the
+ * batch that begins at this image; the caller's images stay. */
 START_TEST(mixing) {
   mae_trainer_options o = small_options();
   o.seed = 9;

@@ -160,8 +160,8 @@ START_TEST(steady_step_allocates_nothing) {
 }
 END_TEST
 
-/* All gradients but those of one operation are gone, and attention's outputs and
- * the decoder's qkv, which are computed twice. */
+/* All gradients but those of one operation are gone, and attention's outputs
+ * and the decoder's qkv, which are computed twice. */
 START_TEST(takes_less) {
   mae_context *context = make_context(2, MAE_ISA_AUTO);
   mae_config config;

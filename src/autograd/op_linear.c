@@ -58,7 +58,8 @@ static double products(const mae_tape *tape, const mae_op *op, bool backward) {
 
 static const mae_op_class linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1, .overwrites = 1 << X,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .overwrites = 1 << X,
     .products = products};
 
 /* Of at most NARROW inputs, so many multiply-adds for each number not kept: of
@@ -67,13 +68,15 @@ enum { NARROW = 512 };
 
 static const mae_op_class narrow_linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1, .overwrites = 1 << X,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .overwrites = 1 << X,
     .refresh = refresh, .refresh_reads = 1 << X, .refresh_is_forward = true,
     .products = products};
 
 static const mae_op_class linear_gelu_class = {
     .name = "linear", .forward = forward, .backward = backward,
-    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1, .overwrites = 1 << X,
+    .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
+    .overwrites = 1 << X,
     .refresh = refresh_gelu, .products = products};
 
 static const mae_op_class linear_add_class = {
