@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include "count_alloc.h"
-#include "golden.h"
 #include "suites.h"
 #include "train/mix.h"
 #include "train/trainer.h"
+#include "training.h"
 
 enum { BATCH = 4, CLASSES = 3, DEPTH = 3 };
 
@@ -59,23 +59,8 @@ static mae_model *small_classifier(int32_t global_pool, uint64_t seed) {
   return model;
 }
 
-typedef struct run {
-  mae_context *context;
-  mae_model *model;
-  mae_trainer *trainer;
-} run;
-
 static run start(mae_trainer_options o, int32_t threads, uint64_t seed) {
-  run r = {.context = make_context(threads, MAE_ISA_AUTO),
-           .model = small_classifier(seed % 2 == 0, seed)};
-  ASSERT_OK(mae_trainer_create(r.context, r.model, &o, &r.trainer));
-  return r;
-}
-
-static void stop(run *r) {
-  mae_trainer_destroy(r->trainer);
-  mae_model_destroy(r->model);
-  mae_context_destroy(r->context);
+  return run_of(small_classifier(seed % 2 == 0, seed), o, threads);
 }
 
 static void labels_of(uint64_t step, int32_t labels[BATCH]) {

@@ -363,6 +363,28 @@ START_TEST(refreshes_in_a_row) {
 }
 END_TEST
 
+/* All that an output was made of is there until it is made anew. */
+START_TEST(refreshes_find_their_inputs) {
+  enum { ADDS = 2, NORM = ADDS, LINEAR };
+  mae_var x, w, biases[ADDS], y;
+  ASSERT_OK(mae_tape_input(tape, SHAPE(WIDTH, WIDTH), 1, &x));
+  ASSERT_OK(mae_tape_input(tape, SHAPE(WIDTH, WIDTH), 1, &w));
+  for (int i = 0; i < ADDS; i++) {
+    ASSERT_OK(mae_tape_input(tape, SHAPE(WIDTH), 1, &biases[i]));
+    ASSERT_OK(mae_tape_add(tape, biases[i], biases[i], &biases[i]));
+  }
+  ASSERT_OK(mae_tape_layer_norm(tape, x, biases[0], biases[1], 1e-6f, &y));
+  ASSERT_OK(mae_tape_linear(tape, y, w, biases[0], MAE_ACTIVATION_NONE, &y));
+  ASSERT_OK(mae_tape_plan(tape, y));
+  ck_assert_int_eq(tape->ops[NORM].refreshed_for, LINEAR);
+  for (int i = 0; i < ADDS; i++) {
+    const mae_node *node = &tape->nodes[biases[i].id];
+    ck_assert_int_ge(tape->buffers[node->value_buffer].last,
+                     tape->ops[NORM].again_time);
+  }
+}
+END_TEST
+
 /* ------------------------------------------------------------- memory --- */
 
 /* A passing input's place is free for what comes after its last reader. */
@@ -583,6 +605,7 @@ Suite *recompute_suite(void) {
   tcase_add_test(tc, outputs_are_made_again);
   tcase_add_loop_test(tc, refreshes, 0, 4);
   tcase_add_test(tc, refreshes_in_a_row);
+  tcase_add_test(tc, refreshes_find_their_inputs);
   tcase_add_test(tc, inputs_may_pass);
   tcase_add_test(tc, keeps_inputs_of_segments);
   tcase_add_test(tc, forward_alone_is_as_before);

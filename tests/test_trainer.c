@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include "count_alloc.h"
-#include "golden.h"
 #include "suites.h"
 #include "train/schedule.h"
+#include "training.h"
 
 enum { BATCH = 4 };
 
@@ -28,23 +28,8 @@ static mae_trainer_options small_options(void) {
   return o;
 }
 
-typedef struct run {
-  mae_context *context;
-  mae_model *model;
-  mae_trainer *trainer;
-} run;
-
 static run start(mae_trainer_options o, int32_t threads, uint64_t seed) {
-  run r = {.context = make_context(threads, MAE_ISA_AUTO),
-           .model = small_model(seed)};
-  ASSERT_OK(mae_trainer_create(r.context, r.model, &o, &r.trainer));
-  return r;
-}
-
-static void stop(run *r) {
-  mae_trainer_destroy(r->trainer);
-  mae_model_destroy(r->model);
-  mae_context_destroy(r->context);
+  return run_of(small_model(seed), o, threads);
 }
 
 static void steps(run *r, int from, int to) {

@@ -4,8 +4,8 @@
 #include "autograd/passing.h"
 #include "autograd/tape.h"
 #include "count_alloc.h"
-#include "golden.h"
 #include "suites.h"
+#include "training.h"
 
 enum { BATCH = 4, STEPS = 4 };
 
@@ -16,12 +16,6 @@ static void make_path(void) {
   close(mkstemp(path));
 }
 static void drop_path(void) { unlink(path); }
-
-typedef struct run {
-  mae_context *context;
-  mae_model *model;
-  mae_trainer *trainer;
-} run;
 
 static mae_trainer_options small_options(int32_t update_in_backward) {
   mae_trainer_options o;
@@ -37,21 +31,14 @@ static mae_trainer_options small_options(int32_t update_in_backward) {
 
 static run start_on(const mae_config *config, mae_trainer_options o,
                     int32_t threads) {
-  run r = {.context = make_context(threads, MAE_ISA_AUTO)};
-  ASSERT_OK(mae_model_create(config, 1, &r.model));
-  ASSERT_OK(mae_trainer_create(r.context, r.model, &o, &r.trainer));
-  return r;
+  mae_model *model;
+  ASSERT_OK(mae_model_create(config, 1, &model));
+  return run_of(model, o, threads);
 }
 
 static run start(int32_t update_in_backward) {
   const mae_config config = small_config();
   return start_on(&config, small_options(update_in_backward), 2);
-}
-
-static void stop(run *r) {
-  mae_trainer_destroy(r->trainer);
-  mae_model_destroy(r->model);
-  mae_context_destroy(r->context);
 }
 
 static mae_step_result step(run *r, int number) {

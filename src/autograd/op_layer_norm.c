@@ -39,7 +39,7 @@ static void backward(mae_tape *tape, mae_op *op) {
 static const mae_op_class class = {
     .name = "layer_norm", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .refresh = refresh, .refresh_reads = 1 << X};
+    .refresh = refresh, .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS};
 
 mae_status mae_tape_layer_norm(mae_tape *tape, mae_var x, mae_var weight,
                                mae_var bias, float eps, mae_var *out) {

@@ -70,8 +70,8 @@ static const mae_op_class narrow_linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
     .overwrites = 1 << X,
-    .refresh = refresh, .refresh_reads = 1 << X, .refresh_is_forward = true,
-    .products = products};
+    .refresh = refresh, .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS,
+    .refresh_is_forward = true, .products = products};
 
 static const mae_op_class linear_gelu_class = {
     .name = "linear", .forward = forward, .backward = backward,
