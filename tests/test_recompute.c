@@ -385,6 +385,49 @@ START_TEST(refreshes_find_their_inputs) {
 }
 END_TEST
 
+/* w's gradient, where rows of what a segment makes, and makes again later, are
+ * gathered outside it and read backward. */
+static void gather_from_segment(bool segment, float *gradient) {
+  enum { GATHER = 2, READER };
+  mae_tape *t;
+  mae_index rows;
+  mae_var x, w, b, a, inside, outside, y;
+  ASSERT_OK(mae_tape_create(context, &t));
+  ASSERT_OK(mae_tape_input(t, SHAPE(B, TOKENS, DIM), 1, &x));
+  ASSERT_OK(mae_tape_input(t, SHAPE(DIM, DIM), 1, &w));
+  ASSERT_OK(mae_tape_input(t, SHAPE(DIM), 1, &b));
+  ASSERT_OK(mae_tape_index(t, B, GATHERED, &rows));
+  ASSERT_OK(mae_tape_checkpoint(t, segment));
+  ASSERT_OK(mae_tape_linear(t, x, w, b, MAE_ACTIVATION_NONE, &a));
+  ASSERT_OK(mae_tape_linear(t, a, w, b, MAE_ACTIVATION_NONE, &inside));
+  ASSERT_OK(mae_tape_checkpoint(t, 0));
+  ASSERT_OK(mae_tape_gather_tokens(t, a, rows, &outside));
+  ASSERT_OK(mae_tape_linear(t, outside, w, b, MAE_ACTIVATION_NONE, &outside));
+  ASSERT_OK(mae_tape_gather_tokens(t, inside, rows, &inside));
+  ASSERT_OK(mae_tape_add(t, inside, outside, &y));
+  ASSERT_OK(mae_tape_plan(t, y));
+  ck_assert_int_eq(t->ops[GATHER].refreshed_for, READER);
+  ck_assert_int_ge(t->buffers[t->nodes[a.id].value_buffer].last,
+                   t->ops[GATHER].again_time);
+  for (int i = 0; i < B * GATHERED; i++)
+    mae_tape_index_data(t, rows)[i] = (2 * i) % TOKENS;
+  fill(mae_tape_value(t, x), 1, 1);
+  fill(mae_tape_value(t, w), 1, 2);
+  fill(mae_tape_value(t, b), 1, 3);
+  ASSERT_OK(mae_tape_forward(t));
+  ASSERT_OK(mae_tape_backward(t, 1, 0));
+  memcpy(gradient, mae_tape_grad(t, w)->data, DIM * DIM * sizeof *gradient);
+  mae_tape_destroy(t);
+}
+
+START_TEST(refreshes_from_segments) {
+  float kept[DIM * DIM], again[DIM * DIM];
+  gather_from_segment(false, kept);
+  gather_from_segment(true, again);
+  ck_assert_mem_eq(kept, again, sizeof kept);
+}
+END_TEST
+
 /* ------------------------------------------------------------- memory --- */
 
 /* A passing input's place is free for what comes after its last reader. */
@@ -606,6 +649,7 @@ Suite *recompute_suite(void) {
   tcase_add_loop_test(tc, refreshes, 0, 4);
   tcase_add_test(tc, refreshes_in_a_row);
   tcase_add_test(tc, refreshes_find_their_inputs);
+  tcase_add_test(tc, refreshes_from_segments);
   tcase_add_test(tc, inputs_may_pass);
   tcase_add_test(tc, keeps_inputs_of_segments);
   tcase_add_test(tc, forward_alone_is_as_before);

@@ -33,20 +33,6 @@ static void want_again(mae_tape *tape, const mae_op *op, mae_node *node) {
     node->crosses = true;
 }
 
-/* From the last operation to the first, so that all who read a value are
- * known before its own operation is looked at. */
-static void choose(mae_tape *tape) {
-  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
-    mae_op *op = &tape->ops[i];
-    const bool backward = mae_op_runs_backward(tape, op);
-    op->runs_again = must_run_again(tape, op);
-    for (int32_t slot = 0; slot < op->n_in; slot++)
-      if (op->runs_again ||
-          (backward && op->class->backward_reads >> slot & 1))
-        want_again(tape, op, &tape->nodes[op->in[slot]]);
-  }
-}
-
 static bool reads(const mae_op *op, int32_t node, unsigned slots) {
   for (int32_t slot = 0; slot < op->n_in; slot++)
     if (op->in[slot] == node && slots >> slot & 1) return true;
@@ -78,6 +64,22 @@ static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
   return dear && first == tape->n_ops - 1 ? -1 : first;
 }
 
+/* From the last operation to the first, so that all who read a value are
+ * known before its own operation is looked at. */
+static void choose(mae_tape *tape) {
+  for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
+    mae_op *op = &tape->ops[i];
+    const bool backward = mae_op_runs_backward(tape, op);
+    op->runs_again = must_run_again(tape, op);
+    op->refreshed_for = refreshed_for(tape, i);
+    for (int32_t slot = 0; slot < op->n_in; slot++)
+      if (op->runs_again ||
+          (op->refreshed_for >= 0 && op->class->refresh_reads >> slot & 1) ||
+          (backward && op->class->backward_reads >> slot & 1))
+        want_again(tape, op, &tape->nodes[op->in[slot]]);
+  }
+}
+
 /* Before the operation runs backward; in the order recorded, as one may read
  * another. */
 static void schedule_refreshes(mae_tape *tape, int32_t i, int32_t *time) {
@@ -88,8 +90,6 @@ static void schedule_refreshes(mae_tape *tape, int32_t i, int32_t *time) {
 void mae_tape_schedule(mae_tape *tape) {
   int32_t time = tape->n_ops, first;
   choose(tape);
-  for (int32_t i = tape->n_ops - 1; i >= 0; i--)
-    tape->ops[i].refreshed_for = refreshed_for(tape, i);
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     if (mae_tape_segment_ends(tape, i, &first))
       for (int32_t j = first; j <= i; j++)
