@@ -59,8 +59,7 @@ static double products(const mae_tape *tape, const mae_op *op, bool backward) {
 static const mae_op_class linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .overwrites = 1 << X,
-    .products = products};
+    .overwrites = 1 << X, .products = products};
 
 /* Of at most NARROW inputs, so many multiply-adds for each number not kept: of
  * usual models the decoder's qkv, which takes 2 % of a step. */
@@ -69,15 +68,14 @@ enum { NARROW = 512 };
 static const mae_op_class narrow_linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .overwrites = 1 << X,
-    .refresh = refresh, .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS,
+    .overwrites = 1 << X, .refresh = refresh,
+    .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS,
     .refresh_is_forward = true, .products = products};
 
 static const mae_op_class linear_gelu_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .overwrites = 1 << X,
-    .refresh = refresh_gelu, .products = products};
+    .overwrites = 1 << X, .refresh = refresh_gelu, .products = products};
 
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,
