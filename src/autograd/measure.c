@@ -16,10 +16,6 @@ double mae_op_flops(const mae_tape *tape, const mae_op *op, bool backward) {
   return op->class->products ? 2 * op->class->products(tape, op, backward) : 0;
 }
 
-double mae_op_refresh_flops(const mae_tape *tape, const mae_op *op) {
-  return op->class->refresh_is_forward ? mae_op_flops(tape, op, false) : 0;
-}
-
 double mae_tape_forward_flops(const mae_tape *tape, int32_t first,
                               int32_t end) {
   double sum = 0;
@@ -32,8 +28,7 @@ double mae_tape_step_flops(const mae_tape *tape) {
   double sum = mae_tape_forward_flops(tape, 0, tape->n_ops);
   for (int32_t i = 0; i < tape->n_ops; i++) {
     const mae_op *op = &tape->ops[i];
-    if (op->runs_again) sum += mae_op_flops(tape, op, false);
-    if (op->refreshed_for >= 0) sum += mae_op_refresh_flops(tape, op);
+    if (mae_op_forward_again(op)) sum += mae_op_flops(tape, op, false);
     if (mae_op_runs_backward(tape, op)) sum += mae_op_flops(tape, op, true);
   }
   return sum;

@@ -5,24 +5,15 @@
 enum { BATCH, TOKENS, HEADS, HEAD_DIM };
 enum { LOG_SUM, KEPT }; /* what is saved, the latter in bf16 */
 
-static void attend(mae_tape *tape, mae_op *op, float *log_sum,
-                   uint16_t *kept) {
+static mae_status forward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
-  c->kernels->attention_forward(c->pool, n[BATCH], n[TOKENS], n[HEADS],
-                                n[HEAD_DIM], mae_op_in(tape, op, 0),
-                                mae_op_out(tape, op), log_sum, kept,
-                                mae_op_scratch(tape, op));
-}
-
-static mae_status forward(mae_tape *tape, mae_op *op) {
-  attend(tape, op, mae_op_saved(tape, op, LOG_SUM),
-         mae_op_saved(tape, op, KEPT));
+  c->kernels->attention_forward(
+      c->pool, n[BATCH], n[TOKENS], n[HEADS], n[HEAD_DIM],
+      mae_op_in(tape, op, 0), mae_op_out(tape, op),
+      mae_op_saved(tape, op, LOG_SUM), mae_op_saved(tape, op, KEPT),
+      mae_op_scratch(tape, op));
   return MAE_OK;
-}
-
-static void refresh(mae_tape *tape, mae_op *op) {
-  attend(tape, op, NULL, NULL);
 }
 
 static void backward(mae_tape *tape, mae_op *op) {
@@ -51,8 +42,7 @@ static double products(const mae_tape *tape, const mae_op *op, bool backward) {
 static const mae_op_class class = {
     .name = "attention", .forward = forward, .backward = backward,
     .backward_reads = 1, .backward_reads_output = true, .identity = -1,
-    .refresh = refresh, .refresh_reads = 1, .refresh_is_forward = true,
-    .products = products};
+    .refresh = MAE_REFRESH_DEAR, .products = products};
 
 /* In bf16, where backward makes do with what is saved. */
 static const mae_op_class bf16_class = {

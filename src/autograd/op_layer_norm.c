@@ -15,14 +15,6 @@ static mae_status forward(mae_tape *tape, mae_op *op) {
   return MAE_OK;
 }
 
-static void refresh(mae_tape *tape, mae_op *op) {
-  mae_context *c = tape->context;
-  c->kernels->layer_norm_forward(
-      c->pool, op->size[ROWS], op->size[WIDTH], op->eps,
-      mae_op_in(tape, op, X), mae_op_in(tape, op, WEIGHT),
-      mae_op_in(tape, op, BIAS), mae_op_out(tape, op), NULL, NULL);
-}
-
 static void backward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   bool add_x = false, add_w = false, add_b = false;
@@ -39,7 +31,7 @@ static void backward(mae_tape *tape, mae_op *op) {
 static const mae_op_class class = {
     .name = "layer_norm", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .refresh = refresh, .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS};
+    .refresh = MAE_REFRESH_CHEAP};
 
 mae_status mae_tape_layer_norm(mae_tape *tape, mae_var x, mae_var weight,
                                mae_var bias, float eps, mae_var *out) {

@@ -37,8 +37,6 @@ static void backward(mae_tape *tape, mae_op *op) {
                              add_r);
 }
 
-static void refresh(mae_tape *tape, mae_op *op) { forward(tape, op); }
-
 /* From the pre-activation. */
 static void refresh_gelu(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
@@ -68,14 +66,13 @@ enum { NARROW = 512 };
 static const mae_op_class narrow_linear_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .overwrites = 1 << X, .refresh = refresh,
-    .refresh_reads = 1 << X | 1 << WEIGHT | 1 << BIAS,
-    .refresh_is_forward = true, .products = products};
+    .overwrites = 1 << X, .refresh = MAE_REFRESH_DEAR, .products = products};
 
 static const mae_op_class linear_gelu_class = {
     .name = "linear", .forward = forward, .backward = backward,
     .backward_reads = 1 << X | 1 << WEIGHT, .identity = -1,
-    .overwrites = 1 << X, .refresh = refresh_gelu, .products = products};
+    .overwrites = 1 << X, .refresh = MAE_REFRESH_CHEAP,
+    .from_saved = refresh_gelu, .products = products};
 
 static const mae_op_class linear_add_class = {
     .name = "linear_add", .forward = forward, .backward = backward,

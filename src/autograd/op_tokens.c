@@ -34,10 +34,6 @@ static mae_status gather_forward(mae_tape *tape, mae_op *op) {
   return MAE_OK;
 }
 
-static void gather_refresh(mae_tape *tape, mae_op *op) {
-  gather_forward(tape, op);
-}
-
 static void gather_backward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
@@ -52,7 +48,7 @@ static void gather_backward(mae_tape *tape, mae_op *op) {
 static const mae_op_class gather_class = {
     .name = "gather_tokens", .forward = gather_forward,
     .backward = gather_backward, .identity = -1,
-    .refresh = gather_refresh, .refresh_reads = 1 << X};
+    .refresh = MAE_REFRESH_CHEAP};
 
 /* Batch and count of a table; both 0 for one the tape does not know, which
  * mae_tape_use_index then refuses. */
@@ -94,10 +90,6 @@ static mae_status unshuffle_forward(mae_tape *tape, mae_op *op) {
   return MAE_OK;
 }
 
-static void unshuffle_refresh(mae_tape *tape, mae_op *op) {
-  unshuffle_forward(tape, op);
-}
-
 static void unshuffle_backward(mae_tape *tape, mae_op *op) {
   mae_context *c = tape->context;
   const int64_t *n = op->size;
@@ -112,7 +104,7 @@ static void unshuffle_backward(mae_tape *tape, mae_op *op) {
 static const mae_op_class unshuffle_class = {
     .name = "unshuffle_tokens", .forward = unshuffle_forward,
     .backward = unshuffle_backward, .identity = -1,
-    .refresh = unshuffle_refresh, .refresh_reads = 1 << X | 1 << ROW};
+    .refresh = MAE_REFRESH_CHEAP};
 
 mae_status mae_tape_unshuffle_tokens(mae_tape *tape, mae_var x, mae_var token,
                                      mae_index restore, mae_var *out) {

@@ -69,8 +69,7 @@ static void plan_values(mae_tape *tape) {
       const mae_node *node = &tape->nodes[op->in[slot]];
       const int32_t later = mae_node_later_buffer(node);
       extend(tape, node->value_buffer, i);
-      if (op->runs_again ||
-          (op->refreshed_for >= 0 && op->class->refresh_reads >> slot & 1))
+      if (mae_op_forward_again(op))
         extend(tape, later, op->again_time);
       if (backward && op->class->backward_reads >> slot & 1)
         extend(tape, later, op->backward_time);
@@ -154,8 +153,7 @@ static void plan_workspace(mae_tape *tape) {
     mae_op *op = &tape->ops[i];
     const int32_t again = op->again_time, back = op->backward_time;
     plan_scratch(tape, op, MAE_PASS_FORWARD, op->forward_scratch, i);
-    if (op->runs_again ||
-        (op->refreshed_for >= 0 && op->class->refresh_is_forward))
+    if (mae_op_forward_again(op))
       plan_scratch(tape, op, MAE_PASS_AGAIN, op->forward_scratch, again);
     if (!mae_op_runs_backward(tape, op)) continue;
     plan_scratch(tape, op, MAE_PASS_BACKWARD, op->backward_scratch, back);

@@ -43,7 +43,7 @@ static bool reads(const mae_op *op, int32_t node, unsigned slots) {
  * refresh of its own, if that may be refreshed: segments have their own way. */
 static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
   const mae_op *op = &tape->ops[i];
-  const bool dear = op->class->refresh_is_forward;
+  const bool dear = op->class->refresh == MAE_REFRESH_DEAR;
   int32_t first = op->class->backward_reads_output ? i : -1;
   if (dear && !tape->spares_memory) return -1;
   if (!op->class->refresh || op->segment || !mae_op_runs_backward(tape, op) ||
@@ -56,8 +56,7 @@ static int32_t refreshed_for(const mae_tape *tape, int32_t i) {
     if (mae_op_runs_backward(tape, reader) &&
         reads(reader, op->out, reader->class->backward_reads) && k > first)
       first = k;
-    if (reads(reader, op->out, reader->class->refresh_reads) &&
-        reader->refreshed_for > first)
+    if (mae_op_refresh_reads(reader) && reader->refreshed_for > first)
       first = reader->refreshed_for;
   }
   /* The last operation goes backward right after all went forward. */
@@ -73,8 +72,7 @@ static void choose(mae_tape *tape) {
     op->runs_again = must_run_again(tape, op);
     op->refreshed_for = refreshed_for(tape, i);
     for (int32_t slot = 0; slot < op->n_in; slot++)
-      if (op->runs_again ||
-          (op->refreshed_for >= 0 && op->class->refresh_reads >> slot & 1) ||
+      if (mae_op_forward_again(op) ||
           (backward && op->class->backward_reads >> slot & 1))
         want_again(tape, op, &tape->nodes[op->in[slot]]);
   }

@@ -349,8 +349,10 @@ float *mae_op_dx(const mae_tape *tape, const mae_op *op, int32_t slot,
 }
 
 void *mae_op_saved(const mae_tape *tape, const mae_op *op, int32_t i) {
-  bool later = op->runs_again && tape->pass == MAE_PASS_FORWARD;
-  return later ? NULL : buffer_data(tape, op->saved[i]);
+  const bool later = op->runs_again && tape->pass == MAE_PASS_FORWARD;
+  const bool before =
+      mae_op_refresh_reads(op) && tape->pass == MAE_PASS_AGAIN;
+  return later || before ? NULL : buffer_data(tape, op->saved[i]);
 }
 
 float *mae_op_scratch(const mae_tape *tape, const mae_op *op) {
@@ -479,24 +481,29 @@ static mae_status recompute(mae_tape *tape, int32_t last) {
 }
 
 /* Before operation i runs backward, which is the first to need them. */
-static void refresh_for(mae_tape *tape, int32_t i) {
-  tape->pass = MAE_PASS_AGAIN;
+static mae_status refresh_for(mae_tape *tape, int32_t i) {
   for (int32_t k = 0; k <= i; k++) {
     mae_op *op = &tape->ops[k];
     if (op->refreshed_for != i) continue;
     mae_node *node = &tape->nodes[op->out];
+    if (!op->class->from_saved) {
+      MAE_TRY(run_forward(tape, op, MAE_PASS_AGAIN, node->again_buffer));
+      continue;
+    }
+    tape->pass = MAE_PASS_AGAIN;
     node->value.data = buffer_data(tape, node->again_buffer);
     const mae_span span = mae_span_begin(tape->context->profile);
-    op->class->refresh(tape, op);
-    end_op(tape, op, span, mae_op_refresh_flops(tape, op));
+    op->class->from_saved(tape, op);
+    end_op(tape, op, span, 0);
   }
+  return MAE_OK;
 }
 
 static mae_status run_backward(mae_tape *tape) {
   for (int32_t i = tape->n_ops - 1; i >= 0; i--) {
     mae_op *op = &tape->ops[i];
     MAE_TRY(recompute(tape, i));
-    refresh_for(tape, i);
+    MAE_TRY(refresh_for(tape, i));
     tape->pass = MAE_PASS_BACKWARD;
     if (!mae_op_runs_backward(tape, op)) continue;
     const mae_span span = mae_span_begin(tape->context->profile);

@@ -24,6 +24,13 @@ typedef enum mae_tape_pass {
 
 typedef struct mae_op mae_op;
 
+/* May an output not be kept but made anew in the backward pass? */
+typedef enum mae_refresh {
+  MAE_REFRESH_NEVER,
+  MAE_REFRESH_CHEAP, /* for next to nothing */
+  MAE_REFRESH_DEAR   /* where the tape spares memory */
+} mae_refresh;
+
 typedef struct mae_op_class {
   const char *name;
   mae_status (*forward)(mae_tape *tape, mae_op *op);
@@ -32,13 +39,10 @@ typedef struct mae_op_class {
   bool backward_reads_output;
   int32_t identity; /* input whose gradient is the output's, or -1 */
   unsigned overwrites; /* bit i: input i's gradient may be written over it */
-  /* Make the output anew, for little, of inputs that are there in the backward
-   * pass or refreshed; NULL: it cannot.  Bit i of refresh_reads: the value of
-   * input i. */
-  void (*refresh)(mae_tape *tape, mae_op *op);
-  unsigned refresh_reads;
-  bool refresh_is_forward; /* with its scratch and products: only where the tape
-                              spares memory */
+  mae_refresh refresh;
+  /* Refresh from what is saved; NULL: forward does, from all inputs, and saves
+   * nothing again. */
+  void (*from_saved)(mae_tape *tape, mae_op *op);
   /* Multiply-adds in products, one way; NULL: none. */
   double (*products)(const mae_tape *tape, const mae_op *op, bool backward);
 } mae_op_class;
@@ -179,8 +183,6 @@ void mae_tape_watch(mae_tape *tape, const mae_tape_watcher *watcher);
 
 /* Of its matrix products in one pass, as measure.h counts them. */
 double mae_op_flops(const mae_tape *tape, const mae_op *op, bool backward);
-/* When it is refreshed. */
-double mae_op_refresh_flops(const mae_tape *tape, const mae_op *op);
 
 /* ---- planning ---- */
 
@@ -189,6 +191,16 @@ static inline bool mae_op_runs_backward(const mae_tape *tape,
                                         const mae_op *op) {
   const mae_node *out = &tape->nodes[op->out];
   return out->requires_grad && out->reaches_loss;
+}
+
+/* Is it refreshed by forward, from its inputs? */
+static inline bool mae_op_refresh_reads(const mae_op *op) {
+  return op->refreshed_for >= 0 && !op->class->from_saved;
+}
+
+/* Does it run forward twice? */
+static inline bool mae_op_forward_again(const mae_op *op) {
+  return op->runs_again || mae_op_refresh_reads(op);
 }
 
 /* Does its value stay readable through a whole step? */
