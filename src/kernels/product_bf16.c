@@ -254,6 +254,7 @@ typedef struct sums {
   int64_t next_row;
   const bf16 *ahead; /* `elements` of b that will be wanted after them */
   int64_t elements;
+  const bf16 *a_after, *b_after; /* what the next sums are made of */
 } sums;
 
 typedef void sum_function(const sums *s);
@@ -276,40 +277,69 @@ INLINE USES_AMX void load_a(const bf16 *a, bool half) {
   if (!half) _tile_loadd(5, a + TILE, TILE_ROW);
 }
 
-/* These pass by the first level of cache, where a's stay. */
 INLINE USES_AMX void load_b(const bf16 *b) {
-  _tile_stream_loadd(6, b, TILE_ROW);
-  _tile_stream_loadd(7, b + TILE, TILE_ROW);
+  _tile_loadd(6, b, TILE_ROW);
+  _tile_loadd(7, b + TILE, TILE_ROW);
 }
 
-INLINE USES_AMX void multiply_tiles(bool half) {
+enum { PART = 2 * TILE }; /* elements of a step's part of a, or of b */
+
+/* Tiles of terms that are multiplied, those of the step after it, and how many
+ * multiplications have fetched their share of the latter. */
+typedef struct step {
+  const bf16 *a, *b, *a_after, *b_after;
+  int64_t parts, fetched;
+} step;
+
+/* Tiles are slow to load from the second level of cache, the more where a
+ * neighbour shares the core. */
+INLINE void fetch_share(step *s) {
+  const int64_t multiplications = s->parts == PARTS ? 24 : 4;
+  const int64_t share = s->parts * PART / multiplications;
+  UNROLL for (int64_t i = 0; i < share; i += LINE) {
+    __builtin_prefetch(s->a_after + s->fetched * share + i);
+    __builtin_prefetch(s->b_after + s->fetched * share + i);
+  }
+  s->fetched++;
+}
+
+INLINE USES_AMX void multiply_tiles(step *s, bool half) {
   _tile_dpbf16ps(0, 4, 6);
+  fetch_share(s);
   if (!half) _tile_dpbf16ps(2, 5, 6);
+  fetch_share(s);
   _tile_dpbf16ps(1, 4, 7);
+  fetch_share(s);
   if (!half) _tile_dpbf16ps(3, 5, 7);
+  fetch_share(s);
+}
+
+INLINE USES_AMX void multiply_whole(step *s, bool half) {
+  load_a(s->a, half);
+  load_b(s->b);
+  multiply_tiles(s, half);
 }
 
 /* The first part of a with all three of b, the second with two, the third with
  * one; in an order that loads little more than once. */
-INLINE USES_AMX void multiply_parts(const bf16 *a, const bf16 *b, bool half) {
-  enum { PART = 2 * TILE };
-  load_a(a, half);
-  load_b(b + 2 * PART);
-  multiply_tiles(half);
-  load_b(b + PART);
-  multiply_tiles(half);
-  load_a(a + PART, half);
-  multiply_tiles(half);
-  load_b(b);
-  multiply_tiles(half);
-  load_a(a + 2 * PART, half);
-  multiply_tiles(half);
-  load_a(a, half);
-  multiply_tiles(half);
+INLINE USES_AMX void multiply_parts(step *s, bool half) {
+  load_a(s->a, half);
+  load_b(s->b + 2 * PART);
+  multiply_tiles(s, half);
+  load_b(s->b + PART);
+  multiply_tiles(s, half);
+  load_a(s->a + PART, half);
+  multiply_tiles(s, half);
+  load_b(s->b);
+  multiply_tiles(s, half);
+  load_a(s->a + 2 * PART, half);
+  multiply_tiles(s, half);
+  load_a(s->a, half);
+  multiply_tiles(s, half);
 }
 
 INLINE USES_AMX void sum_tiles(const sums *s, int64_t parts, bool half) {
-  const bf16 *a = s->a, *b = s->b;
+  const int64_t size = parts * PART;
   if (s->begin) {
     const int64_t row = s->pitch * (int64_t)sizeof *s->begin;
     _tile_loadd(0, s->begin, row);
@@ -324,15 +354,15 @@ INLINE USES_AMX void sum_tiles(const sums *s, int64_t parts, bool half) {
   }
   for (int64_t i = 0; i < s->steps; i++) {
     fetch_next(s, i);
-    if (parts == PARTS) {
-      multiply_parts(a, b, half);
-    } else {
-      load_a(a, half);
-      load_b(b);
-      multiply_tiles(half);
-    }
-    a += parts * 2 * TILE;
-    b += parts * 2 * TILE;
+    const bf16 *a = s->a + i * size, *b = s->b + i * size;
+    const bool last = i + 1 == s->steps;
+    step now = {.a = a, .b = b, .parts = parts,
+                .a_after = last ? s->a_after : a + size,
+                .b_after = last ? s->b_after : b + size};
+    if (parts == PARTS)
+      multiply_parts(&now, half);
+    else
+      multiply_whole(&now, half);
   }
   const int64_t row = s->ldc * (int64_t)sizeof *s->c;
   _tile_stored(0, s->c, row);
@@ -534,7 +564,8 @@ static void multiply_panel(const shared_block *s, const bf16 *a, int64_t i) {
   for (int64_t left = t->n; left > 0; left -= BOTH, b += panel) {
     at.columns = min_of(BOTH, left);
     sum_tile(p, t, &at,
-             &(sums){.a = a, .b = b,
+             &(sums){.a = a, .b = b, .a_after = a,
+                     .b_after = left > BOTH ? b + panel : s->b,
                      .next = left > BOTH ? c + at.j + BOTH
                                          : c + BOTH * p->ldc + t->first});
     at.j += BOTH;
@@ -619,9 +650,12 @@ static void multiply_columns(void *arg, int64_t part, int32_t worker) {
     const place at = {.i = s->first + i, .rows = min_of(BOTH, s->rows - i),
                       .j = t.first, .columns = t.n};
     const int64_t done = min_of(i / BOTH * share, elements);
+    const bf16 *a = s->a + packed_size(parts, i, t.k);
+    const bf16 *a_after = a + packed_size(parts, BOTH, t.k);
     if (by_amx(p) && (i == 0 || at.rows < BOTH)) begin_amx(at.rows);
     sum_tile(p, &t, &at,
-             &(sums){.a = s->a + packed_size(parts, i, t.k), .b = b,
+             &(sums){.a = a, .b = b, .b_after = b,
+                     .a_after = i + BOTH < s->rows ? a_after : s->a,
                      .next = p->c + (at.i + BOTH) * p->ldc + at.j,
                      .ahead = ahead + done,
                      .elements = min_of(share, elements - done)});
