@@ -38,15 +38,14 @@ static int64_t whole(int64_t n, int64_t unit) {
   return (n + unit - 1) / unit * unit;
 }
 
-/* How factors are packed, and how much of them: terms at a time, so that a
- * panel fits the first cache, and columns of b, so that they fit the second;
- * or terms of ALL_ROWS of a that fit the second. */
+/* How factors are packed, and how much of them: terms and columns of b, so that
+ * these fit the second level of cache; or terms of ALL_ROWS of a that do. */
 typedef struct packing {
   int64_t parts, depth, columns, depth_of_all;
 } packing;
 
 static packing packing_for(mae_products products) {
-  return products == MAE_PRODUCTS_F32_AMX ? (packing){PARTS, 256, 512, 768}
+  return products == MAE_PRODUCTS_F32_AMX ? (packing){PARTS, 384, 512, 768}
                                           : (packing){1, 512, 1024, 1536};
 }
 
@@ -70,75 +69,96 @@ INLINE vf top_of(vf x) {
   return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32(~0xffff));
 }
 
-INLINE vf widened(__m256i x) {
-  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+/* A number whose top is the bf16 nearest to x. */
+INLINE vf with_rounded_top(vf x) {
+  return (vf)_mm512_add_epi32((__m512i)x, _mm512_set1_epi32(0x8000));
 }
 
-/* To bf16 vectors, high's numbers after low's: all of each number, rounded; or
- * of each the first 8 bits, of what these leave the next 8, and the rest, so
- * that none is lost. */
-INLINE USES_BF16 void to_parts(vf low, vf high, int parts, vf part[PARTS]) {
-  const __m512i tops = _mm512_set_epi16(
-      63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29,
-      27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-  if (parts == PARTS) {
-    part[0] =
-        (vf)_mm512_permutex2var_epi16((__m512i)low, tops, (__m512i)high);
-    low -= top_of(low);
-    high -= top_of(high);
-    part[1] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-    const __m512i second = (__m512i)part[1];
-    low -= widened(_mm512_castsi512_si256(second));
-    high -= widened(_mm512_extracti64x4_epi64(second, 1));
-  }
-  part[parts - 1] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+/* Of both vectors' numbers the tops, turn by turn. */
+INLINE vf tops_of_both(vf one, vf other) {
+  const __m512i low = _mm512_srli_epi32((__m512i)one, 16);
+  return (vf)_mm512_mask_blend_epi16(0xaaaaaaaa, low, (__m512i)other);
 }
 
-/* A tile of `rows` x `terms`, the rest 0, each vector of pairs of terms: of a
- * row, where its terms adjoin in memory; or, where they are `stride` apart and
- * rows adjoin, two terms of all rows. */
-INLINE USES_BF16 void load_pair(const float *x, bool terms_adjoin,
-                                int64_t stride, int64_t rows, int64_t terms,
-                                int64_t i, vf *low, vf *high) {
-  *low = *high = (vf){0};
+/* Pairs in bf16: of each number the first 8 bits, of what these leave the next
+ * 8, rounded, and the rest, so that none is lost. */
+INLINE void to_parts(vf one, vf other, vf part[PARTS]) {
+  part[0] = tops_of_both(one, other);
+  one -= top_of(one);
+  other -= top_of(other);
+  const vf next = with_rounded_top(one), other_next = with_rounded_top(other);
+  part[1] = tops_of_both(next, other_next);
+  part[2] = tops_of_both(one - top_of(next), other - top_of(other_next));
+}
+
+/* What of a tile of `rows` x `terms`, the rest 0, becomes its i-th row of
+ * pairs: where a row's terms adjoin in memory, its first SIDE terms and the
+ * others; where rows adjoin, and terms are `stride` apart, terms `first` and
+ * `second` of all rows. */
+INLINE void load_pairs(const float *x, bool terms_adjoin, int64_t stride,
+                       int64_t rows, int64_t terms, int64_t i, int64_t first,
+                       int64_t second, vf *one, vf *other) {
+  *one = *other = (vf){0};
   if (terms_adjoin) {
-    const int64_t first = min_of(terms, SIDE);
     if (i >= rows) return;
-    *low = LOAD(x + i * stride, first);
-    *high = LOAD(x + i * stride + SIDE, terms - first);
+    *one = LOAD(x + i * stride, min_of(terms, SIDE));
+    *other = LOAD(x + i * stride + SIDE, terms - min_of(terms, SIDE));
   } else {
-    const float *pair = x + 2 * i * stride;
-    if (2 * i < terms) *low = LOAD(pair, rows);
-    if (2 * i + 1 < terms) *high = LOAD(pair + stride, rows);
+    if (first < terms) *one = LOAD(x + first * stride, rows);
+    if (second < terms) *other = LOAD(x + second * stride, rows);
   }
 }
 
-/* Pairs of terms go down the tile where it is b's.  Parts follow each other
- * with the panel's other tile between. */
-INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
-                                int64_t stride, int64_t rows, int64_t terms,
-                                bool is_b, int parts) {
+/* Pairs go along a tile's rows, one row each, where it is a's, and down the
+ * tile where it is b's.  These are of terms 2 i and 2 i + 1. */
+INLINE USES_BF16 void pack_rounded(bf16 *to, const float *x, bool terms_adjoin,
+                                   int64_t stride, int64_t rows, int64_t terms,
+                                   bool is_b) {
   const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
                                        26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
                                        5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  vf v[SIDE];
   UNROLL for (int i = 0; i < SIDE; i++) {
-    vf low, high, part[PARTS];
-    load_pair(x, terms_adjoin, stride, rows, terms, i, &low, &high);
-    to_parts(low, high, parts, part);
-    UNROLL for (int k = 0; k < parts; k++) {
-      if (!terms_adjoin)
-        part[k] = (vf)_mm512_permutexvar_epi16(zip, (__m512i)part[k]);
-      vf_store((float *)(to + k * 2 * TILE + i * TERMS), part[k]);
-    }
+    vf low, high;
+    load_pairs(x, terms_adjoin, stride, rows, terms, i, 2 * i, 2 * i + 1, &low,
+               &high);
+    v[i] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+    if (!terms_adjoin)
+      v[i] = (vf)_mm512_permutexvar_epi16(zip, (__m512i)v[i]);
   }
-  if (terms_adjoin != is_b) return;
-  UNROLL for (int k = 0; k < parts; k++) {
-    vf v[SIDE];
-    float *tile = (float *)(to + k * 2 * TILE);
-    UNROLL for (int i = 0; i < SIDE; i++) v[i] = vf_load(tile + i * SIDE);
-    transpose(v);
-    UNROLL for (int i = 0; i < SIDE; i++) vf_store(tile + i * SIDE, v[i]);
+  if (terms_adjoin == is_b) transpose(v);
+  UNROLL for (int i = 0; i < SIDE; i++)
+      vf_store((float *)(to + i * TERMS), v[i]);
+}
+
+/* These are of terms i and SIDE + i.  Parts follow each other with the panel's
+ * other tile between. */
+INLINE void pack_parts(bf16 *to, const float *x, bool terms_adjoin,
+                       int64_t stride, int64_t rows, int64_t terms,
+                       bool is_b) {
+  vf one[SIDE], other[SIDE];
+  UNROLL for (int i = 0; i < SIDE; i++)
+      load_pairs(x, terms_adjoin, stride, rows, terms, i, i, SIDE + i, &one[i],
+                 &other[i]);
+  if (terms_adjoin == is_b) {
+    transpose(one);
+    transpose(other);
   }
+  UNROLL for (int i = 0; i < SIDE; i++) {
+    vf part[PARTS];
+    to_parts(one[i], other[i], part);
+    UNROLL for (int k = 0; k < PARTS; k++)
+        vf_store((float *)(to + k * 2 * TILE + i * TERMS), part[k]);
+  }
+}
+
+INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
+                                int64_t stride, int64_t rows, int64_t terms,
+                                bool is_b, int parts) {
+  if (parts == PARTS)
+    pack_parts(to, x, terms_adjoin, stride, rows, terms, is_b);
+  else
+    pack_rounded(to, x, terms_adjoin, stride, rows, terms, is_b);
 }
 
 typedef void pack_function(bf16 *to, const float *x, int64_t stride,
