@@ -25,7 +25,7 @@ CASES = {  # steps, with --quick
     "train:vit_b16:64": (3, 1),
     "train:vit_l16:8": (3, 1),
     "train:demo:128": (30, 5),
-    "threads": (4, 1),
+    "threads": (9, 1),
     "features:1": (30, 5),
     "features:16": (7, 2),
     "features:64": (3, 1),

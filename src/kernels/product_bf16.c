@@ -24,6 +24,7 @@ enum {
   SIDE = 16,            /* rows or columns of a tile */
   TERMS = 32,           /* of a tile */
   TILE = SIDE * TERMS,  /* elements */
+  PART = 2 * TILE,      /* elements, from one part of a panel's to the next */
   BOTH = BF16_TOGETHER, /* two tiles across and two down at a time */
   PARTS = 3,            /* of a number in f32 */
   LINE = 64 / 2,        /* elements */
@@ -148,7 +149,7 @@ INLINE void pack_parts(bf16 *to, const float *x, bool terms_adjoin,
     vf part[PARTS];
     to_parts(one[i], other[i], part);
     UNROLL for (int k = 0; k < PARTS; k++)
-        vf_store((float *)(to + k * 2 * TILE + i * TERMS), part[k]);
+        vf_store((float *)(to + k * PART + i * TERMS), part[k]);
   }
 }
 
@@ -207,7 +208,7 @@ static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
                                                              rows, terms);
   else
     for (int64_t part = 0; part < f->parts; part++)
-      memset(to + part * 2 * TILE, 0, TILE * sizeof *to);
+      memset(to + part * PART, 0, TILE * sizeof *to);
 }
 
 /* Panels of two tiles of rows and all terms: the first tile and the second
@@ -301,8 +302,6 @@ INLINE USES_AMX void load_b(const bf16 *b) {
   _tile_loadd(6, b, TILE_ROW);
   _tile_loadd(7, b + TILE, TILE_ROW);
 }
-
-enum { PART = 2 * TILE }; /* elements of a step's part of a, or of b */
 
 /* Tiles of terms that are multiplied, those of the step after it, and how many
  * multiplications have fetched their share of the latter. */
