@@ -92,28 +92,20 @@ INLINE void to_parts(vf one, vf other, vf part[PARTS]) {
   part[2] = tops_of_both(one - top_of(next), other - top_of(other_next));
 }
 
-/* What of a tile of `rows` x `terms`, the rest 0, becomes its i-th row of
- * pairs: where a row's terms adjoin in memory, its first SIDE terms and the
- * others; where rows adjoin, and terms are `stride` apart, terms `first` and
- * `second` of all rows. */
-INLINE void load_pairs(const float *x, bool terms_adjoin, int64_t stride,
-                       int64_t rows, int64_t terms, int64_t i, int64_t first,
-                       int64_t second, vf *one, vf *other) {
-  *one = *other = (vf){0};
-  if (terms_adjoin) {
-    if (i >= rows) return;
-    *one = LOAD(x + i * stride, min_of(terms, SIDE));
-    *other = LOAD(x + i * stride + SIDE, terms - min_of(terms, SIDE));
-  } else {
-    if (first < terms) *one = LOAD(x + first * stride, rows);
-    if (second < terms) *other = LOAD(x + second * stride, rows);
-  }
+/* Numbers `from` on, up to SIDE of them, of row i of what lies [rows, width] in
+ * memory; 0 beyond it. */
+INLINE vf load_side(const float *x, int64_t stride, int64_t rows, int64_t width,
+                    int64_t i, int64_t from) {
+  if (i >= rows || from >= width) return (vf){0};
+  return LOAD(x + i * stride + from, min_of(width - from, SIDE));
 }
 
-/* Pairs go along a tile's rows, one row each, where it is a's, and down the
- * tile where it is b's.  These are of terms 2 i and 2 i + 1. */
+/* A tile from [rows, width] in memory, rows `stride` apart, in which terms
+ * adjoin along a row or are rows; the rest 0.  Pairs go along a tile's rows
+ * where it is a's, and down the tile where it is b's.  These are of terms 2 i
+ * and 2 i + 1. */
 INLINE USES_BF16 void pack_rounded(bf16 *to, const float *x, bool terms_adjoin,
-                                   int64_t stride, int64_t rows, int64_t terms,
+                                   int64_t stride, int64_t rows, int64_t width,
                                    bool is_b) {
   const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
                                        26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
@@ -121,8 +113,13 @@ INLINE USES_BF16 void pack_rounded(bf16 *to, const float *x, bool terms_adjoin,
   vf v[SIDE];
   UNROLL for (int i = 0; i < SIDE; i++) {
     vf low, high;
-    load_pairs(x, terms_adjoin, stride, rows, terms, i, 2 * i, 2 * i + 1, &low,
-               &high);
+    if (terms_adjoin) {
+      low = load_side(x, stride, rows, width, i, 0);
+      high = load_side(x, stride, rows, width, i, SIDE);
+    } else {
+      low = load_side(x, stride, rows, width, 2 * i, 0);
+      high = load_side(x, stride, rows, width, 2 * i + 1, 0);
+    }
     v[i] = (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
     if (!terms_adjoin)
       v[i] = (vf)_mm512_permutexvar_epi16(zip, (__m512i)v[i]);
@@ -135,12 +132,14 @@ INLINE USES_BF16 void pack_rounded(bf16 *to, const float *x, bool terms_adjoin,
 /* These are of terms i and SIDE + i.  Parts follow each other with the panel's
  * other tile between. */
 INLINE void pack_parts(bf16 *to, const float *x, bool terms_adjoin,
-                       int64_t stride, int64_t rows, int64_t terms,
+                       int64_t stride, int64_t rows, int64_t width,
                        bool is_b) {
   vf one[SIDE], other[SIDE];
-  UNROLL for (int i = 0; i < SIDE; i++)
-      load_pairs(x, terms_adjoin, stride, rows, terms, i, i, SIDE + i, &one[i],
-                 &other[i]);
+  UNROLL for (int i = 0; i < SIDE; i++) {
+    one[i] = load_side(x, stride, rows, width, i, 0);
+    other[i] = terms_adjoin ? load_side(x, stride, rows, width, i, SIDE)
+                            : load_side(x, stride, rows, width, SIDE + i, 0);
+  }
   if (terms_adjoin == is_b) {
     transpose(one);
     transpose(other);
@@ -156,10 +155,12 @@ INLINE void pack_parts(bf16 *to, const float *x, bool terms_adjoin,
 INLINE USES_BF16 void pack_tile(bf16 *to, const float *x, bool terms_adjoin,
                                 int64_t stride, int64_t rows, int64_t terms,
                                 bool is_b, int parts) {
+  const int64_t high = terms_adjoin ? rows : terms;
+  const int64_t width = terms_adjoin ? terms : rows;
   if (parts == PARTS)
-    pack_parts(to, x, terms_adjoin, stride, rows, terms, is_b);
+    pack_parts(to, x, terms_adjoin, stride, high, width, is_b);
   else
-    pack_rounded(to, x, terms_adjoin, stride, rows, terms, is_b);
+    pack_rounded(to, x, terms_adjoin, stride, high, width, is_b);
 }
 
 typedef void pack_function(bf16 *to, const float *x, int64_t stride,
