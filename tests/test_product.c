@@ -51,10 +51,27 @@ static void check_packed(mae_pool *pool, product p, const float *was,
   mae_pack_weight_avx512(pool, p.products, p.k, p.n, p.b, packed);
   if (p.products != MAE_PRODUCTS_F32_AMX) p.b = NULL;
   p.packed_b = packed;
+  p.a_sums = NULL;
   p.c = c;
   mae_product_avx512(pool, &p, scratch);
   ck_assert_mem_eq(c, first, (size_t)(p.m * p.n) * sizeof *c);
   free(packed), free(c);
+}
+
+/* Numbers of stream 7, and to each the terms of its row of a. */
+static void check_sums(const product *p) {
+  float *was = numbers(p->m, 7);
+  for (int64_t i = 0; i < p->m; i++) {
+    double sum = was[i], size = fabsf(was[i]);
+    for (int64_t t = 0; t < p->k; t++) {
+      sum += p->a[i + t * p->a_step];
+      size += fabsf(p->a[i + t * p->a_step]);
+    }
+    if (!(fabs(p->a_sums[i] - sum) <= 2e-6 * size))
+      ck_abort_msg("sum of row %d: %g, not %g", (int)i, (double)p->a_sums[i],
+                   sum);
+  }
+  free(was);
 }
 
 /* way: bit by bit, which way a and b lie, and what goes with the product. */
@@ -65,13 +82,14 @@ static void check_product(mae_pool *pool, mae_products products, sizes s,
   float *a = numbers(s.m * s.k, 1), *b = numbers(s.k * s.n, 2);
   float *c = numbers(s.m * s.n, 3), *was = numbers(s.m * s.n, 3);
   float *bias = numbers(s.n, 4), *residual = numbers(s.m * s.n, 5);
-  float *y = numbers(s.m * s.n, 6);
+  float *y = numbers(s.m * s.n, 6), *a_sums = numbers(s.m, 7);
   const product p = {
       .products = products, .m = s.m, .n = s.n, .k = s.k, .a = a, .b = b,
       .a_row = a_across ? 1 : s.k, .a_step = a_across ? s.m : 1,
       .b_step = b_across ? 1 : s.n, .b_col = b_across ? s.k : 1, .c = c,
       .ldc = s.n, .add = way & 4, .bias = way & 8 ? bias : NULL,
-      .residual = way & 16 ? residual : NULL, .y = way & 8 ? y : NULL};
+      .residual = way & 16 ? residual : NULL, .y = way & 8 ? y : NULL,
+      .a_sums = a_across && s.m > 1 ? a_sums : NULL};
   const size_t scratch_bytes = (size_t)(mae_pool_threads(pool) *
       mae_product_scratch_avx512(products, s.n, s.k)) * sizeof(float);
   float *scratch = aligned_alloc(64, (scratch_bytes + 63) / 64 * 64);
@@ -100,8 +118,9 @@ static void check_product(mae_pool *pool, mae_products products, sizes s,
       if (p.y && !(fabs(y[at] - gelu) <= 4e-6 * size))
         ck_abort_msg("gelu: %g, not %g", (double)y[at], gelu);
     }
+  if (p.a_sums) check_sums(&p);
   free(a), free(b), free(c), free(was), free(bias), free(residual), free(y);
-  free(scratch);
+  free(a_sums), free(scratch);
 }
 
 static const mae_products kinds[] = {

@@ -141,7 +141,10 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
   if (gelu)
     mae_pool_for(pool, rows * out, GRAIN, gelu_backward,
                  &(activation){pre, mae_products_in_bf16(products), dy});
-  if (db) sum_columns(pool, rows, out, dy, db, add_db);
+  /* A product that packs dy sums it as well, while it is in cache. */
+  const bool packs = PRODUCT_PACKS && dw && out > 1 && !rounds(products);
+  if (db && !packs) sum_columns(pool, rows, out, dy, db, add_db);
+  if (db && packs && !add_db) zero_row(db, out);
   const float *factor = dy;
   const bool in_place = dx == x;
   if (rounds(products)) {
@@ -159,7 +162,7 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
   const product dy_x = {.products = made, .m = out, .n = in, .k = rows,
                         .a = factor, .a_row = 1, .a_step = out, .b = x,
                         .b_step = in, .b_col = 1, .c = dw, .ldc = in,
-                        .add = add_dw};
+                        .add = add_dw, .a_sums = packs ? db : NULL};
   /* dx before dw, which adds to it where x is its own weight; but over x after
    * it. */
   if (dx && !in_place) KERNEL(product)(pool, &dy_w, scratch);

@@ -13,7 +13,7 @@
 /* With 512-bit vectors the tile is 6 x 4 registers of 32: for 24 multiply-adds
  * the fewest instructions, which tell where a neighbour shares the core. */
 enum {
-  OWN = MAE_VEC_BYTES == 64,
+  OWN = PRODUCT_PACKS,
   TILE_ROWS = OWN ? 6 : 4,
   TILE_VECTORS = 4,
   TILE_COLUMNS = TILE_VECTORS * LANES,
@@ -183,11 +183,12 @@ static sum_function *const sum_functions[2][TILE_VECTORS] = {
     {sum_1, sum_2, sum_3, sum_4},
     {sum_packed_1, sum_packed_2, sum_packed_3, sum_packed_4}};
 
-/* `rows` columns of a, tile by tile. */
+/* `rows` columns of a, tile by tile; sums += theirs, if not NULL. */
 static void pack_a(float *to, const float *a, int64_t a_step, int64_t k,
-                   int64_t rows) {
+                   int64_t rows, float *sums) {
   for (int64_t s = 0; s < k; s++) {
     fetch(a + min_of(s + AHEAD, k - 1) * a_step, rows);
+    if (sums) add_row(sums, a + s * a_step, rows, true);
     int64_t i = 0;
     for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
       memcpy(to + i * k + s * TILE_ROWS, a + s * a_step + i,
@@ -294,7 +295,8 @@ static void multiply_shared(void *arg, int64_t i, int32_t worker) {
   float *packed_a = scratch_of(s->grid, worker);
   coming next = {.b = worker == s->owner ? s->b : (ahead){0}};
   if (packs_a(p)) {
-    pack_a(packed_a, a + begin * p->a_row, p->a_step, s->t->k, end - begin);
+    pack_a(packed_a, a + begin * p->a_row, p->a_step, s->t->k, end - begin,
+           sums_of_block(p, s->t, begin));
     next.a = rows_of_a(p, s->t, s->after, end, ROWS);
   }
   for (int64_t row = begin; row < end; row += TILE_ROWS) {
@@ -365,6 +367,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.residual) p.residual += row * p.ldc + column;
   if (p.y) p.y += row * p.ldc + column;
   if (p.kept) p.kept += row * p.ldc + column;
+  if (p.a_sums) p.a_sums = column ? NULL : p.a_sums + row;
   if (p.products != MAE_PRODUCTS_F32)
     KERNEL(product_bf16)(g, &p, worker);
   else if (OWN)

@@ -19,9 +19,14 @@ typedef struct product {
   float *y;                     /* NULL: none; may be c */
   bool rounds;    /* y = gelu(c rounded to bf16), */
   uint16_t *kept; /* which is put here; NULL: nowhere */
+  float *a_sums; /* [m] += of each row of a its terms, where a_step > 1 and
+                    PRODUCT_PACKS; NULL: nowhere */
   const float *packed_b; /* what pack_weight made of b, or NULL; not read where
                             F32_AMX falls back to F32, as with few rows */
 } product;
+
+/* Whether factors are packed, or CBLAS may be called. */
+enum { PRODUCT_PACKS = MAE_VEC_BYTES == 64 };
 
 /* Over the pool.  Each worker has product_scratch floats of its own, as many
  * as a product of n columns and k terms needs, at most. */
@@ -101,6 +106,13 @@ static inline void for_blocks(const grid *g, const product *p, int32_t worker,
     multiply(g, p, &t, after.n ? &after : NULL, worker);
     t = after;
   }
+}
+
+/* Where sums of a's rows go, i on, when they pass by block t: they pass by each
+ * block of columns. */
+static inline float *sums_of_block(const product *p, const block *t,
+                                   int64_t i) {
+  return p->a_sums && t->first == 0 ? p->a_sums + i : NULL;
 }
 
 /* y's part of a row of c, once all terms are summed. */

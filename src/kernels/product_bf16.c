@@ -196,6 +196,7 @@ typedef struct factor {
   int64_t row_step, term_step, rows, terms;
   bool is_b;
   int64_t parts;
+  float *sums; /* += of each row its terms, where row_step is 1; NULL: nowhere */
 } factor;
 
 static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
@@ -204,12 +205,14 @@ static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
   const int64_t rows = min_of(SIDE, f->rows - row);
   const int64_t terms = min_of(TERMS, f->terms - term);
   const float *x = f->x + row * f->row_step + term * f->term_step;
-  if (rows > 0)
+  if (rows > 0) {
     pack_functions[f->parts == PARTS][f->is_b][terms_adjoin](to, x, stride,
                                                              rows, terms);
-  else
+    if (f->sums) sum_rows(f->sums + row, x, terms, stride, rows, true);
+  } else {
     for (int64_t part = 0; part < f->parts; part++)
       memset(to + part * PART, 0, TILE * sizeof *to);
+  }
 }
 
 /* Panels of two tiles of rows and all terms: the first tile and the second
@@ -246,7 +249,7 @@ static void pack_panel(void *arg, int64_t i, int32_t worker) {
   const int64_t first = i * BOTH;
   pack((bf16 *)p->packed + packed_size(p->parts, first, p->in),
        &(factor){p->w + first * p->in, p->in, 1, min_of(BOTH, p->out - first),
-                 p->in, true, p->parts});
+                 p->in, true, p->parts, NULL});
 }
 
 void KERNEL(pack_weight)(mae_pool *pool, mae_products products, int64_t in,
@@ -564,7 +567,8 @@ static void pack_rows_of_a(bf16 *to, const product *p, const block *t,
                            int64_t first, int64_t rows) {
   pack(to, &(factor){p->a + first * p->a_row + t->begin * p->a_step, p->a_row,
                      p->a_step, rows, t->k, false,
-                     packing_for(p->products).parts});
+                     packing_for(p->products).parts,
+                     sums_of_block(p, t, first)});
 }
 
 /* Rows of a that are packed together. */
@@ -610,7 +614,7 @@ static void multiply_shared(void *arg, int64_t part, int32_t worker) {
 static void pack_columns_of_b(bf16 *to, const product *p, const block *t) {
   pack(to, &(factor){p->b + t->begin * p->b_step + t->first * p->b_col,
                      p->b_col, p->b_step, t->n, t->k, true,
-                     packing_for(p->products).parts});
+                     packing_for(p->products).parts, NULL});
 }
 
 static void multiply_block(const grid *g, const product *p, const block *t,
