@@ -118,9 +118,16 @@ static inline float *sums_of_block(const product *p, const block *t,
 /* y's part of a row of c, once all terms are summed. */
 static inline void activate_row(const product *p, int64_t i, int64_t j,
                                 int64_t columns) {
-  const int64_t at = i * p->ldc + j;
-  if (p->kept) store_bf16_row(p->kept + at, p->c + at, columns);
-  gelu_row(p->y + at, p->c + at, columns, p->rounds);
+  const float *c = p->c + i * p->ldc + j;
+  float *y = p->y + i * p->ldc + j;
+  uint16_t *kept = p->kept ? p->kept + i * p->ldc + j : NULL;
+  const bool rounds = p->rounds;
+  FOR_VECTORS(v, lanes, columns, {
+    vf x = LOAD(c + v, lanes);
+    if (rounds) x = vf_round_bf16(x);
+    if (kept) vf_store_rounded(kept + v, x, lanes);
+    STORE(y + v, vf_gelu(x), lanes);
+  });
 }
 
 /* Processors foresee steps within a page of memory only. */

@@ -101,20 +101,18 @@ static inline vf vf_exp2(vf x) {
   return p * (vf)((vi)sum << 23);
 }
 
-/* e^x for x <= 88.3, relative error below 2 ulp; e^-87.3 below that. */
+/* e^x for x <= 88, relative error below 2 ulp; e^-87.3 below -87.3. */
 static inline vf vf_exp(vf x) {
-  const vf round = vf_set(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
-  x = vf_select(x < -87.3f, vf_set(-87.3f), x);
-  x = vf_select(x > 88.3f, vf_set(88.3f), x);
-  vf n = (x * 1.44269504f + round) - round;
+  const vf round = vf_set(12582912.0f + 127); /* as above */
+  x = vf_max(vf_set(-87.3f), x);
+  const vf sum = x * 1.44269504f + round, n = sum - round;
   vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
   vf p = r * 1.381446476e-03f + 8.368780623e-03f;
   p = p * r + 4.166839426e-02f;
   p = p * r + 1.666652011e-01f;
   p = p * r + 4.999999341e-01f;
   p = p * r * r + r + 1.0f;
-  vi exponent = (__builtin_convertvector(n, vi) + 127) << 23;
-  return p * (vf)exponent;
+  return p * (vf)((vi)sum << 23);
 }
 
 /* The standard normal distribution: its density and, through the tail
@@ -123,7 +121,7 @@ static inline vf vf_exp(vf x) {
  * before rounding; measured over floats Phi is within 8e-7 relative for
  * |x| <= 5, where rounding a^2 / 2 costs most. */
 static inline vf vf_normal(vf x, vf *density) {
-  vf a = vf_select(x < 0.0f, -x, x);
+  vf a = (vf)((vi)x & INT32_MAX);
   vf e = vf_exp(a * a * -0.5f);
   vf u = 1.0f / (a * 0.27f + 1.0f);
   vf p = u * 2.885503086e-02f - 1.259516694e-01f;
@@ -151,10 +149,13 @@ static inline vf vf_round_bf16(vf x) {
 /* As 16 bits in memory: the upper half of each lane. */
 typedef uint16_t bf16_lanes __attribute__((vector_size(MAE_VEC_BYTES / 2)));
 
-static inline void vf_store_bf16(uint16_t *p, vf x, int64_t n) {
-  const vu bits = (vu)vf_round_bf16(x) >> 16;
-  const bf16_lanes half = __builtin_convertvector(bits, bf16_lanes);
+static inline void vf_store_rounded(uint16_t *p, vf x, int64_t n) {
+  const bf16_lanes half = __builtin_convertvector((vu)x >> 16, bf16_lanes);
   memcpy(p, &half, (size_t)n * sizeof *p);
+}
+
+static inline void vf_store_bf16(uint16_t *p, vf x, int64_t n) {
+  vf_store_rounded(p, vf_round_bf16(x), n);
 }
 
 /* Zeros beyond the first n lanes. */
@@ -260,14 +261,6 @@ static inline void sum_rows(float *y, const float *x, int64_t rows,
 static inline vf vf_gelu(vf x) {
   vf density;
   return x * vf_normal(x, &density);
-}
-
-/* Of a row, whose numbers may be rounded to bf16 first. */
-static inline void gelu_row(float *y, const float *x, int64_t n, bool round) {
-  FOR_VECTORS(i, lanes, n, {
-    const vf v = LOAD(x + i, lanes);
-    STORE(y + i, vf_gelu(round ? vf_round_bf16(v) : v), lanes);
-  });
 }
 
 /* Elements worth a piece of pool work of their own. */
