@@ -210,7 +210,7 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
 /* `columns` sums of row i from column j on, to where they belong. */
 static inline void finish_row(const product *p, const block *t, int64_t i,
                               int64_t j, int64_t columns, const float *sums) {
-  const bool begins = t->begin == 0, ends = t->begin + t->k == p->k;
+  const bool begins = t->begin == 0;
   float *c = p->c + i * p->ldc + j;
   const bool add = p->add || !begins;
   const float *bias = begins && p->bias ? p->bias + j : NULL;
@@ -223,7 +223,6 @@ static inline void finish_row(const product *p, const block *t, int64_t i,
     if (residual) sum += LOAD(residual + v, lanes);
     STORE(c + v, sum, lanes);
   });
-  if (ends && p->y) activate_row(p, i, j, columns);
 }
 
 /* The same of several rows, whose sums are `pitch` apart. */
@@ -232,6 +231,8 @@ INLINE void finish_rows(const product *p, const block *t, int64_t i,
                         const float *sums, int64_t pitch) {
   for (int64_t row = 0; row < rows; row++)
     finish_row(p, t, i + row, j, columns, sums + row * pitch);
+  const bool ends = t->begin + t->k == p->k;
+  if (ends && p->y) activate_tile(p, i, rows, j, columns);
 }
 
 /* Rows i and on of c, as many as a tile has. */
@@ -343,7 +344,7 @@ static void multiply_by_blas(const product *p) {
   const int64_t ldb = b_across ? p->b_col : max_of(p->b_step, p->n);
   mae_sgemm(a_across, b_across, p->m, p->n, p->k, 1, p->a, lda, p->b, ldb,
             begun || p->add, p->c, p->ldc);
-  for (int64_t i = 0; i < p->m && p->y; i++) activate_row(p, i, 0, p->n);
+  if (p->y) activate_tile(p, 0, p->m, 0, p->n);
 }
 
 /* ------------------------------------------------------------- threads --- */

@@ -115,19 +115,19 @@ static inline float *sums_of_block(const product *p, const block *t,
   return p->a_sums && t->first == 0 ? p->a_sums + i : NULL;
 }
 
-/* y's part of a row of c, once all terms are summed. */
-static inline void activate_row(const product *p, int64_t i, int64_t j,
-                                int64_t columns) {
-  const float *c = p->c + i * p->ldc + j;
-  float *y = p->y + i * p->ldc + j;
-  uint16_t *kept = p->kept ? p->kept + i * p->ldc + j : NULL;
+/* y's part of a tile of c, once all terms are summed. */
+static inline void activate_tile(const product *p, int64_t i, int64_t rows,
+                                 int64_t j, int64_t columns) {
+  const int64_t first = i * p->ldc + j, ldc = p->ldc;
+  uint16_t *kept = p->kept;
   const bool rounds = p->rounds;
-  FOR_VECTORS(v, lanes, columns, {
-    vf x = LOAD(c + v, lanes);
-    if (rounds) x = vf_round_bf16(x);
-    if (kept) vf_store_rounded(kept + v, x, lanes);
-    STORE(y + v, vf_gelu(x), lanes);
-  });
+  for (int64_t at = first; at < first + rows * ldc; at += ldc)
+    FOR_VECTORS(v, lanes, columns, {
+      vf x = LOAD(p->c + at + v, lanes);
+      if (rounds) x = vf_round_bf16(x);
+      if (kept) vf_store_rounded(kept + at + v, x, lanes);
+      STORE(p->y + at + v, vf_gelu(x), lanes);
+    });
 }
 
 /* Processors foresee steps within a page of memory only. */

@@ -492,15 +492,15 @@ static void begin_sums(const product *p, const block *t, const place *at,
 }
 
 static void finish_sums(const product *p, const block *t, const place *at) {
-  if (t->begin + t->k < p->k || !(p->y || adds_in_the_end(p))) return;
-  for (int64_t i = at->i; i < at->i + at->rows; i++) {
+  if (t->begin + t->k < p->k) return;
+  const bool adds = adds_in_the_end(p);
+  for (int64_t i = at->i; i < at->i + at->rows && adds; i++) {
     const int64_t first = i * p->ldc + at->j;
-    if (p->bias && adds_in_the_end(p))
-      add_row(p->c + first, p->bias + at->j, at->columns, true);
+    if (p->bias) add_row(p->c + first, p->bias + at->j, at->columns, true);
     if (p->residual)
       add_row(p->c + first, p->residual + first, at->columns, true);
-    if (p->y) activate_row(p, i, at->j, at->columns);
   }
+  if (p->y) activate_tile(p, at->i, at->rows, at->j, at->columns);
 }
 
 /* Where whole tiles would reach beyond c. */
