@@ -258,6 +258,28 @@ START_TEST(extremes_in_parts) {
 }
 END_TEST
 
+/* GELU and its slope as bf16 has them, of every number in bf16. */
+START_TEST(gelu_in_bf16) {
+  for (uint32_t top = 0; top < 1 << 16; top += LANES) {
+    vu bits;
+    for (uint32_t i = 0; i < LANES; i++) bits[i] = (top + i) << 16;
+    const vf x = (vf)bits, y = vf_gelu_bf16(x), slope = vf_gelu_slope_bf16(x);
+    for (int i = 0; i < LANES; i++) {
+      const double at = (double)x[i], phi = 0.5 * erfc(-at / sqrt(2));
+      const double density = exp(-0.5 * at * at) / sqrt(2 * acos(-1));
+      if (!isfinite(at)) {
+        ck_assert(!isnan(at) || (isnan(y[i]) && isnan(slope[i])));
+        continue;
+      }
+      if (!(fabs(y[i] - at * phi) <= 6e-7 * fabs(at)))
+        ck_abort_msg("gelu(%g) = %g", at, (double)y[i]);
+      if (!(fabs(slope[i] - phi - at * density) <= 8e-6))
+        ck_abort_msg("slope at %g: %g", at, (double)slope[i]);
+    }
+  }
+}
+END_TEST
+
 Suite *product_suite(void) {
   Suite *suite = suite_create("product");
   TCase *tc = tcase_create("products");
@@ -266,6 +288,7 @@ Suite *product_suite(void) {
   tcase_add_loop_test(tc, threads_agree, 0, KINDS);
   tcase_add_test(tc, parts_are_exact);
   tcase_add_test(tc, extremes_in_parts);
+  tcase_add_test(tc, gelu_in_bf16);
   suite_add_tcase(suite, tc);
   return suite;
 }

@@ -78,17 +78,23 @@ typedef struct activation {
   float *y;
 } activation;
 
-INLINE vf load_pre(const activation *p, int64_t at, int64_t lanes) {
-  return p->narrow ? vf_load_bf16((const uint16_t *)p->pre + at, lanes)
-                   : LOAD((const float *)p->pre + at, lanes);
-}
-
 static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  float *y = p->y + begin;
-  FOR_VECTORS(i, lanes, end - begin,
-              STORE(y + i, vf_gelu(load_pre(p, begin + i, lanes)), lanes););
+  const float *pre = p->pre;
+  const uint16_t *narrow = p->pre;
+  float *y = p->y;
+  const int64_t n = end - begin;
+  if (p->narrow)
+    FOR_VECTORS(i, lanes, n, {
+      const vf x = vf_load_bf16(narrow + begin + i, lanes);
+      STORE(y + begin + i, vf_gelu_bf16(x), lanes);
+    });
+  else
+    FOR_VECTORS(i, lanes, n, {
+      const vf x = LOAD(pre + begin + i, lanes);
+      STORE(y + begin + i, vf_gelu(x), lanes);
+    });
 }
 
 void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
@@ -97,18 +103,26 @@ void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
                &(activation){pre, mae_products_in_bf16(products), y});
 }
 
-/* d/dx x Phi(x) = Phi(x) + x phi(x) */
+/* dy becomes the gradient of the pre-activation. */
 static void gelu_backward(void *arg, int64_t begin, int64_t end,
                           int32_t worker) {
   (void)worker;
   const activation *p = arg;
-  float *dy = p->y + begin;
-  FOR_VECTORS(i, lanes, end - begin, {
-    const vf x = load_pre(p, begin + i, lanes);
-    vf density;
-    const vf phi = vf_normal(x, &density);
-    STORE(dy + i, LOAD(dy + i, lanes) * (phi + x * density), lanes);
-  });
+  const float *pre = p->pre;
+  const uint16_t *narrow = p->pre;
+  float *dy = p->y;
+  const int64_t n = end - begin;
+  if (p->narrow)
+    FOR_VECTORS(i, lanes, n, {
+      const vf x = vf_load_bf16(narrow + begin + i, lanes);
+      const vf slope = vf_gelu_slope_bf16(x);
+      STORE(dy + begin + i, LOAD(dy + begin + i, lanes) * slope, lanes);
+    });
+  else
+    FOR_VECTORS(i, lanes, n, {
+      const vf slope = vf_gelu_slope(LOAD(pre + begin + i, lanes));
+      STORE(dy + begin + i, LOAD(dy + begin + i, lanes) * slope, lanes);
+    });
 }
 
 typedef struct column_sums {

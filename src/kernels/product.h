@@ -17,7 +17,7 @@ typedef struct product {
   bool add;
   const float *bias, *residual; /* [n], [m, n]; NULL: none */
   float *y;                     /* NULL: none; may be c */
-  bool rounds;    /* y = gelu(c rounded to bf16), */
+  bool rounds;    /* y = gelu(c rounded to bf16), good enough for bf16 */
   uint16_t *kept; /* which is put here; NULL: nowhere */
   float *a_sums; /* [m] += of each row of a its terms, where a_step > 1 and
                     PRODUCT_PACKS; NULL: nowhere */
@@ -126,7 +126,7 @@ static inline void activate_tile(const product *p, int64_t i, int64_t rows,
       vf x = LOAD(p->c + at + v, lanes);
       if (rounds) x = vf_round_bf16(x);
       if (kept) vf_store_rounded(kept + at + v, x, lanes);
-      STORE(p->y + at + v, vf_gelu(x), lanes);
+      STORE(p->y + at + v, rounds ? vf_gelu_bf16(x) : vf_gelu(x), lanes);
     });
 }
 
