@@ -113,7 +113,7 @@ ifneq ($(filter x86_64%,$(multiarch)),)
 endif
 ISA_FLAGS_portable := -DMAE_VEC_BYTES=16
 ISA_FLAGS_avx2     := -DMAE_VEC_BYTES=32 -mavx2 -mfma
-ISA_FLAGS_avx512   := -DMAE_VEC_BYTES=64 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512
+ISA_FLAGS_avx512   := -DMAE_VEC_BYTES=64 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprfchw -mprefer-vector-width=512
 KERNEL_FLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 KERNEL_SRC := $(KERNELS:%=src/kernels/%.c)

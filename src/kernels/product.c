@@ -147,7 +147,7 @@ INLINE void sum_tile(int64_t k, const tile_rows *a, const int step,
   }
   int64_t p = 0;
   for (int64_t chunk = 0; p + CHUNK <= k; chunk++) {
-    if (chunk < TILE_ROWS) fetch(c + chunk * ldc, vectors * LANES);
+    if (chunk < TILE_ROWS) fetch_to_write(c + chunk * ldc, vectors * LANES);
     fetch_ahead(&next->a);
     fetch_ahead(&next->b);
     UNROLL_BY_4 for (int i = 0; i < CHUNK; i++, p++, b += vectors * LANES)

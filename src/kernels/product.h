@@ -136,4 +136,11 @@ static inline void fetch(const float *x, int64_t n) {
     __builtin_prefetch(x + i);
 }
 
+/* What will be written: another processor's copies are given up at once, not at
+ * the first store. */
+static inline void fetch_to_write(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *x)
+    __builtin_prefetch(x + i, 1);
+}
+
 #endif

@@ -289,7 +289,7 @@ typedef void sum_function(const sums *s);
 INLINE void fetch_next(const sums *s, int64_t step) {
   const int64_t end = (step + 1) * BOTH / s->steps;
   for (int64_t row = step * BOTH / s->steps; row < end; row++)
-    fetch(s->next + row * s->next_row, BOTH);
+    fetch_to_write(s->next + row * s->next_row, BOTH);
   const int64_t last = (step + 1) * s->elements / s->steps;
   for (int64_t i = step * s->elements / s->steps; i < last; i += LINE)
     __builtin_prefetch(s->ahead + i, 0, 2);
