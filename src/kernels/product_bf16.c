@@ -491,6 +491,18 @@ static void begin_sums(const product *p, const block *t, const place *at,
   }
 }
 
+/* activate_tile by the instruction that rounds. */
+static USES_BF16 void activate_rounded(const product *p, const place *at) {
+  for (int64_t i = at->i; i < at->i + at->rows; i++)
+    UNROLL for (int64_t v = 0; v < BOTH; v += LANES) {
+      const int64_t first = i * p->ldc + at->j + v;
+      const __m256i x = (__m256i)_mm512_cvtneps_pbh((__m512)vf_load(p->c + first));
+      if (p->kept) memcpy(p->kept + first, &x, sizeof x);
+      const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+      vf_store(p->y + first, vf_gelu_bf16((vf)wide));
+    }
+}
+
 static void finish_sums(const product *p, const block *t, const place *at) {
   if (t->begin + t->k < p->k) return;
   const bool adds = adds_in_the_end(p);
@@ -500,7 +512,11 @@ static void finish_sums(const product *p, const block *t, const place *at) {
     if (p->residual)
       add_row(p->c + first, p->residual + first, at->columns, true);
   }
-  if (p->y) activate_tile(p, at->i, at->rows, at->j, at->columns);
+  if (!p->y) return;
+  if (p->rounds && at->columns == BOTH)
+    activate_rounded(p, at);
+  else
+    activate_tile(p, at->i, at->rows, at->j, at->columns);
 }
 
 /* Where whole tiles would reach beyond c. */

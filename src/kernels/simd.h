@@ -107,11 +107,10 @@ static inline vf vf_exp(vf x) {
   x = vf_max(vf_set(-87.3f), x);
   const vf sum = x * 1.44269504f + round, n = sum - round;
   vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  vf p = r * 1.381446476e-03f + 8.368780623e-03f;
-  p = p * r + 4.166839426e-02f;
-  p = p * r + 1.666652011e-01f;
-  p = p * r + 4.999999341e-01f;
-  p = p * r * r + r + 1.0f;
+  const vf r2 = r * r;
+  vf p = (r * 1.666652011e-01f + 4.999999341e-01f) +
+         r2 * (r * 8.368780623e-03f + 4.166839426e-02f + r2 * 1.381446476e-03f);
+  p = p * r2 + r + 1.0f;
   return p * (vf)((vi)sum << 23);
 }
 
@@ -124,15 +123,13 @@ static inline vf vf_normal(vf x, vf *density) {
   vf a = (vf)((vi)x & INT32_MAX);
   vf e = vf_exp(a * a * -0.5f);
   vf u = 1.0f / (a * 0.27f + 1.0f);
-  vf p = u * 2.885503086e-02f - 1.259516694e-01f;
-  p = p * u + 1.686387903e-01f;
-  p = p * u - 6.784113523e-02f;
-  p = p * u + 1.068342006e-01f;
-  p = p * u + 7.249411577e-02f;
-  p = p * u + 1.016903712e-01f;
-  p = p * u + 1.075607705e-01f;
-  p = p * u + 1.077195369e-01f;
-  vf tail = e * u * p;
+  const vf u2 = u * u, u4 = u2 * u2;
+  const vf low = (u * 1.075607705e-01f + 1.077195369e-01f) +
+                 u2 * (u * 7.249411577e-02f + 1.016903712e-01f);
+  const vf high = (u * -6.784113523e-02f + 1.068342006e-01f) +
+                  u2 * (u * -1.259516694e-01f + 1.686387903e-01f) +
+                  u4 * 2.885503086e-02f;
+  vf tail = e * u * (low + u4 * high);
   *density = e * 0.398942280f;
   return vf_select(x < 0.0f, tail, 1.0f - tail);
 }
@@ -277,9 +274,11 @@ INLINE vf vf_rise(vf x, const float c[RISE_TERMS]) {
   const vf least = vf_set(-5.0f);
   const vf minus_x = vf_max(least, -vf_max(least, x)); /* of NaN, NaN */
   const vf u = minus_x * minus_x * 0.08f - 1.0f;
-  vf sum = vf_set(c[RISE_TERMS - 1]);
-  UNROLL for (int i = RISE_TERMS - 2; i >= 0; i--) sum = sum * u + c[i];
-  return 0.5f - sum * minus_x;
+  const vf u2 = u * u, u4 = u2 * u2;
+  const vf low = (u * c[1] + c[0]) + u2 * (u * c[3] + c[2]);
+  const vf middle = (u * c[5] + c[4]) + u2 * (u * c[7] + c[6]);
+  const vf high = (u * c[9] + c[8]) + u2 * (u * c[11] + c[10]) + u4 * c[12];
+  return 0.5f - (low + u4 * (middle + u4 * high)) * minus_x;
 }
 
 /* Both where they are rounded to bf16 after, each by a minimax polynomial: Phi
