@@ -92,7 +92,7 @@ class Bench:
 
     def in_turns(self, case, libmae, peer, profiled=False):
         """Two programs; of a command of None there is none."""
-        running = [Program(libmae)]
+        running = [Program(libmae, profiled)]
         try:
             if peer:
                 need = 2.5 * int(running[0].facts.get("planned_bytes", 0))
@@ -181,28 +181,54 @@ class Bench:
         self.report.section(case, text)
 
     def threads(self, case):
-        """A step by one thread beside one by all."""
+        """A step by one thread beside one by all, and beside as many processes
+        of one thread as there are CPUs: what the machine can do at once."""
         command = [self.program("train_step")] + self.train_options(case, "vit_b16", "16")
+        one = command + ["--threads", "1"]
         text, _ = self.rows(case, 16, [("libmae", "f32", None, command),
-                                       ("libmae, 1 thread", "f32", None,
-                                        command + ["--threads", "1"])])
+                                       ("libmae, 1 thread", "f32", None, one)])
+        programs = [Program(one) for _ in os.sched_getaffinity(0)]
+        factors = []
+        for _ in range(self.steps(case)):
+            alone = programs[0].step()
+            for program in programs:
+                program.begin_step()
+            factors.append(sum(alone / program.end_step() for program in programs))
+        for program in programs:
+            program.end()
+        text += (f"\n{len(programs)} processes of one thread at once did {median(factors):.2f} "
+                 f"({spread(factors, '{:.2f}')}) times what one did alone, turn by turn.\n")
         self.report.section(case, text)
 
     def where(self, case, command, precision, program):
         """The share of the peak, and where the rest of the time goes."""
-        profiled = Program(command + ["--precision", precision], profiled=True)
-        for _ in range(min(3, self.steps(case))):
-            profiled.step()
-        profiled.end()
         flops = float(program.facts["flops"])
         rate = 1e-9 * flops / median(step[0] for step in program.steps)
         shares = ", ".join(f"{rate / peak:.0%} of the {name} peak of {peak:.0f}"
                            for name, peak in self.peaks_of(precision).items())
-        return (f"A step of libmae {precision} has {1e-9 * flops:.1f} GFLOPs in products: "
-                f"{rate:.0f} GFLOP/s, {shares}.\n\n") + self.ops(profiled, precision)
+        text = (f"A step of libmae {precision} has {1e-9 * flops:.1f} GFLOPs in products: "
+                f"{rate:.0f} GFLOP/s, {shares}.")
+        profiled, *gemm = self.in_turns(case, command + ["--precision", precision],
+                                        self.gemm(flops) if precision == "f32" else None,
+                                        profiled=True)
+        for other in gemm:
+            most = float(other.facts["flops"])
+            ratios = [flops / p[0] / (most / g[0]) for p, g in zip(profiled.steps, other.steps)]
+            rates = [1e-9 * most / g[0] for g in other.steps]
+            text += (f" Turn by turn with large CBLAS products, which made {median(rates):.0f} "
+                     f"({spread(rates, '{:.0f}')}), its rate was {median(ratios):.0%} "
+                     f"({spread(ratios, '{:.0%}')}) of theirs.")
+        return text + "\n\n" + self.ops(profiled, precision)
+
+    def gemm(self, flops):
+        """CBLAS products, in a turn about as many FLOPs, but some at least."""
+        self.measure_peaks()
+        env = ["env", f"OPENBLAS_CORETYPE={self.core}"] if self.core else []
+        count = max(4, round(flops / (2.0 * len(os.sched_getaffinity(0)) * 2048**3)))
+        return env + [self.program("peak"), "--gemm", count, "--steps", 1000]
 
     def peaks_of(self, precision):
-        names = {"FMA": "fma_gflops", "GEMM": "gemm_gflops"}
+        names = {"FMA": "fma_gflops"}
         if precision == "bf16":
             names = {"bf16": "bf16_gflops", "f32 FMA": "fma_gflops"}
         return {name: self.measure_peaks()[fact] for name, fact in names.items()}

@@ -2,14 +2,16 @@
  * library, one per thread, and those of the library's linear layers.
  *
  *   peak [--threads N] [--seconds X]
+ *   peak --gemm N [--steps N] [--interactive]
  *
- * Prints, each the best of some rounds, "fma_gflops_thread"; of all threads at
- * once "fma_gflops", "bf16_gflops" where the processor multiplies bf16 (by AMX
- * or AVX-512), and "gemm_gflops", large CBLAS products; and a table of the
- * linear layers in a training step of ViT-B/16 at 16 images.  A vector of n
- * floats and two units that fuse multiply and add make 4 n FLOPs a clock, so
- * "flops_per_clock" tells whether the loop is what it should be: near 64 with
- * AVX-512, 32 with AVX2. */
+ * The latter takes turns as program.h says, of N large CBLAS products each;
+ * "flops" are those of a turn.  The former prints, each the best of some
+ * rounds, "fma_gflops_thread"; of all threads at once "fma_gflops",
+ * "bf16_gflops" where the processor multiplies bf16 (by AMX or AVX-512), and
+ * "gemm_gflops", large CBLAS products; and a table of the linear layers in a
+ * training step of ViT-B/16 at 16 images.  A vector of n floats and two units
+ * that fuse multiply and add make 4 n FLOPs a clock, so "flops_per_clock" tells
+ * whether the loop is what it should be: near 64 with AVX-512, 32 with AVX2. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,17 +234,54 @@ static double product_rate(const measure *m, product *p) {
   return rate;
 }
 
-static double large_product_rate(const measure *m) {
+typedef struct large_product {
+  float *a, *b, *c;
+  product product;
+} large_product;
+
+static large_product make_large_product(const measure *m) {
   const int64_t side = 2048, rows = side * m->threads;
-  float *a = program_values((size_t)(rows * side));
-  float *b = program_values((size_t)(side * side));
-  float *c = program_values((size_t)(rows * side));
-  product p = {rows, side, side, false, true, a, b, c};
-  const double rate = product_rate(m, &p);
-  free(a);
-  free(b);
-  free(c);
+  large_product l = {.a = program_values((size_t)(rows * side)),
+                     .b = program_values((size_t)(side * side)),
+                     .c = program_values((size_t)(rows * side))};
+  l.product = (product){rows, side, side, false, true, l.a, l.b, l.c};
+  return l;
+}
+
+static void free_large_product(large_product *l) {
+  free(l->a);
+  free(l->b);
+  free(l->c);
+}
+
+static double large_product_rate(const measure *m) {
+  large_product l = make_large_product(m);
+  const double rate = product_rate(m, &l.product);
+  free_large_product(&l);
   return rate;
+}
+
+typedef struct gemm_turn {
+  const measure *measure;
+  product product;
+  int count;
+} gemm_turn;
+
+static void run_gemm(void *arg) {
+  gemm_turn *t = arg;
+  mae_blas_enter();
+  for (int i = 0; i < t->count; i++) product_work(t->measure, &t->product);
+  mae_blas_leave();
+}
+
+static void take_gemm_turns(const measure *m, int count, const turns *when) {
+  large_product l = make_large_product(m);
+  gemm_turn t = {m, l.product, count};
+  printf("flops %.0f\n", 2.0 * count * (double)(t.product.m * t.product.n) *
+                             (double)t.product.k);
+  ready();
+  take_turns(when, run_gemm, &t);
+  free_large_product(&l);
 }
 
 /* --------------------------------------------------------------- layers --- */
@@ -340,10 +379,32 @@ static void print_layer(const measure *m, const layer *l, bool bf16) {
   free(r.bias);
 }
 
+static void print_peaks(const measure *all) {
+  measure one = *all;
+  one.threads = 1;
+  const loop bf16 = bf16_loop();
+  const double clock = best_rate(&one, 4.0 * CHAIN, chain_work, NULL);
+  const double thread = loop_rate(&one, fma_loop());
+  printf("clock_ghz %.2f\nflops_per_clock %.1f\n", 1e-9 * clock,
+         thread / clock);
+  printf("fma_gflops_thread %.1f\nthreads %d\nfma_gflops %.1f\n",
+         1e-9 * thread, all->threads, 1e-9 * loop_rate(all, fma_loop()));
+  if (bf16.run) printf("bf16_gflops %.1f\n", 1e-9 * loop_rate(all, bf16));
+  printf("gemm_gflops %.1f\n\n", 1e-9 * large_product_rate(all));
+  printf("linear layer    %18s    CBLAS  libmae f32%s\n", "rows x in x out",
+         bf16.run ? "  libmae bf16" : "");
+  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+    print_layer(all, &layers[i], bf16.run != NULL);
+}
+
 int main(int argc, char **argv) {
   measure all = {.seconds = 0.2};
+  int gemms = 0;
+  turns when = {.steps = 5};
   const program_option options[] = {{"threads", .number = &all.threads},
                                     {"seconds", .real = &all.seconds},
+                                    {"gemm", .number = &gemms},
+                                    TURNS_OPTIONS(when),
                                     {0}};
   program_options(argc, argv, options);
   mae_context_options o;
@@ -351,21 +412,10 @@ int main(int argc, char **argv) {
   o.threads = all.threads;
   need(mae_context_create(&o, &all.context));
   all.threads = mae_context_threads(all.context);
-  measure one = all;
-  one.threads = 1;
-  const loop bf16 = bf16_loop();
-  const double clock = best_rate(&one, 4.0 * CHAIN, chain_work, NULL);
-  const double thread = loop_rate(&one, fma_loop());
-  printf("clock_ghz %.2f\nflops_per_clock %.1f\n", 1e-9 * clock,
-         thread / clock);
-  printf("fma_gflops_thread %.1f\nthreads %d\nfma_gflops %.1f\n", 1e-9 * thread,
-         all.threads, 1e-9 * loop_rate(&all, fma_loop()));
-  if (bf16.run) printf("bf16_gflops %.1f\n", 1e-9 * loop_rate(&all, bf16));
-  printf("gemm_gflops %.1f\n\n", 1e-9 * large_product_rate(&all));
-  printf("linear layer    %18s    CBLAS  libmae f32%s\n", "rows x in x out",
-         bf16.run ? "  libmae bf16" : "");
-  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
-    print_layer(&all, &layers[i], bf16.run != NULL);
+  if (gemms > 0)
+    take_gemm_turns(&all, gemms, &when);
+  else
+    print_peaks(&all);
   mae_context_destroy(all.context);
   return 0;
 }

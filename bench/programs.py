@@ -35,8 +35,14 @@ class Program:
         self.facts[word] = rest
 
     def step(self):
+        self.begin_step()
+        return self.end_step()
+
+    def begin_step(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
+
+    def end_step(self):
         self.read_line()
         wall, cpu = map(float, self.facts["step"].split())
         self.steps.append((wall, cpu))
