@@ -187,7 +187,8 @@ class Bench:
         one = command + ["--threads", "1"]
         text, _ = self.rows(case, 16, [("libmae", "f32", None, command),
                                        ("libmae, 1 thread", "f32", None, one)])
-        programs = [Program(one) for _ in os.sched_getaffinity(0)]
+        turns = ["--steps", 2 * self.steps(case)]
+        programs = [Program(one + turns) for _ in os.sched_getaffinity(0)]
         factors = []
         for _ in range(self.steps(case)):
             alone = programs[0].step()
