@@ -78,23 +78,21 @@ typedef struct activation {
   float *y;
 } activation;
 
+INLINE vf load_pre(const activation *p, int64_t at, int64_t lanes) {
+  return p->narrow ? vf_load_bf16((const uint16_t *)p->pre + at, lanes)
+                   : LOAD((const float *)p->pre + at, lanes);
+}
+
+/* A copy on the stack: what is stored cannot change it, so that the compiler
+ * asks once whether it is narrow. */
 static void gelu_range(void *arg, int64_t begin, int64_t end, int32_t worker) {
   (void)worker;
-  const activation *p = arg;
-  const float *pre = p->pre;
-  const uint16_t *narrow = p->pre;
-  float *y = p->y;
-  const int64_t n = end - begin;
-  if (p->narrow)
-    FOR_VECTORS(i, lanes, n, {
-      const vf x = vf_load_bf16(narrow + begin + i, lanes);
-      STORE(y + begin + i, vf_gelu_bf16(x), lanes);
-    });
-  else
-    FOR_VECTORS(i, lanes, n, {
-      const vf x = LOAD(pre + begin + i, lanes);
-      STORE(y + begin + i, vf_gelu(x), lanes);
-    });
+  const activation p = *(const activation *)arg;
+  float *y = p.y + begin;
+  FOR_VECTORS(i, lanes, end - begin, {
+    const vf x = load_pre(&p, begin + i, lanes);
+    STORE(y + i, p.narrow ? vf_gelu_bf16(x) : vf_gelu(x), lanes);
+  });
 }
 
 void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
@@ -107,22 +105,13 @@ void KERNEL(gelu_forward)(mae_pool *pool, mae_products products, int64_t n,
 static void gelu_backward(void *arg, int64_t begin, int64_t end,
                           int32_t worker) {
   (void)worker;
-  const activation *p = arg;
-  const float *pre = p->pre;
-  const uint16_t *narrow = p->pre;
-  float *dy = p->y;
-  const int64_t n = end - begin;
-  if (p->narrow)
-    FOR_VECTORS(i, lanes, n, {
-      const vf x = vf_load_bf16(narrow + begin + i, lanes);
-      const vf slope = vf_gelu_slope_bf16(x);
-      STORE(dy + begin + i, LOAD(dy + begin + i, lanes) * slope, lanes);
-    });
-  else
-    FOR_VECTORS(i, lanes, n, {
-      const vf slope = vf_gelu_slope(LOAD(pre + begin + i, lanes));
-      STORE(dy + begin + i, LOAD(dy + begin + i, lanes) * slope, lanes);
-    });
+  const activation p = *(const activation *)arg;
+  float *dy = p.y + begin;
+  FOR_VECTORS(i, lanes, end - begin, {
+    const vf x = load_pre(&p, begin + i, lanes);
+    const vf slope = p.narrow ? vf_gelu_slope_bf16(x) : vf_gelu_slope(x);
+    STORE(dy + i, LOAD(dy + i, lanes) * slope, lanes);
+  });
 }
 
 typedef struct column_sums {

@@ -196,7 +196,7 @@ typedef struct factor {
   int64_t row_step, term_step, rows, terms;
   bool is_b;
   int64_t parts;
-  float *sums; /* += of each row its terms, where row_step is 1; NULL: nowhere */
+  float *sums; /* += of each row its terms, if row_step is 1; NULL: nowhere */
 } factor;
 
 static void pack_tile_at(bf16 *to, const factor *f, int64_t row, int64_t term) {
@@ -496,7 +496,8 @@ static USES_BF16 void activate_rounded(const product *p, const place *at) {
   for (int64_t i = at->i; i < at->i + at->rows; i++)
     UNROLL for (int64_t v = 0; v < BOTH; v += LANES) {
       const int64_t first = i * p->ldc + at->j + v;
-      const __m256i x = (__m256i)_mm512_cvtneps_pbh((__m512)vf_load(p->c + first));
+      const vf c = vf_load(p->c + first);
+      const __m256i x = (__m256i)_mm512_cvtneps_pbh((__m512)c);
       if (p->kept) memcpy(p->kept + first, &x, sizeof x);
       const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
       vf_store(p->y + first, vf_gelu_bf16((vf)wide));
