@@ -25,7 +25,7 @@ CASES = {  # steps, with --quick
     "train:vit_b16:64": (3, 1),
     "train:vit_l16:8": (3, 1),
     "train:demo:128": (30, 5),
-    "threads": (9, 1),
+    "threads": (11, 1),
     "features:1": (30, 5),
     "features:16": (7, 2),
     "features:64": (3, 1),
@@ -128,7 +128,7 @@ class Bench:
                 else:
                     program, = self.in_turns(case, command, None)
                     rows.append([label, program, None])
-                if label in OURS:
+                if label in OURS or not ours:
                     baselines[precision], ours[precision] = command, program
             except Skipped as why:
                 notes.append(f"{label}: skipped, {why}.")
@@ -181,12 +181,17 @@ class Bench:
         self.report.section(case, text)
 
     def threads(self, case):
+        command = [self.program("train_step")] + self.train_options(case, "vit_b16", "16")
+        self.report.section(case, "\n".join(
+            self.thread_rows(case, name, own)
+            for name, _, _, own in self.own("f32", command)))
+
+    def thread_rows(self, case, name, command):
         """A step by one thread beside one by all, and beside as many processes
         of one thread as there are CPUs: what the machine can do at once."""
-        command = [self.program("train_step")] + self.train_options(case, "vit_b16", "16")
         one = command + ["--threads", "1"]
-        text, _ = self.rows(case, 16, [("libmae", "f32", None, command),
-                                       ("libmae, 1 thread", "f32", None, one)])
+        text, _ = self.rows(case, 16, [(name, "f32", None, command),
+                                       (name + ", 1 thread", "f32", None, one)])
         turns = ["--steps", 2 * self.steps(case)]
         programs = [Program(one + turns) for _ in os.sched_getaffinity(0)]
         factors = []
@@ -197,9 +202,9 @@ class Bench:
             factors.append(sum(alone / program.end_step() for program in programs))
         for program in programs:
             program.end()
-        text += (f"\n{len(programs)} processes of one thread at once did {median(factors):.2f} "
-                 f"({spread(factors, '{:.2f}')}) times what one did alone, turn by turn.\n")
-        self.report.section(case, text)
+        return text + (
+            f"\n{name}: {len(programs)} processes of one thread at once did {median(factors):.2f} "
+            f"({spread(factors, '{:.2f}')}) times what one did alone, turn by turn.\n")
 
     def where(self, case, command, precision, program):
         """The share of the peak, and where the rest of the time goes."""

@@ -377,16 +377,21 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
     multiply_by_blas(&p);
 }
 
-/* Rows of a and columns of b are packed once for each rectangle they meet, so
- * many of them together. */
+/* Each thread packs for itself: columns of b once, rows of a once for every
+ * `block_columns` of these.  Rectangles for which that is least. */
 static void cut_for_packing(grid *g, int64_t parts, int64_t rows,
-                            int64_t columns) {
+                            int64_t columns, int64_t block_columns) {
   const int64_t m = g->whole->m, n = g->whole->n;
-  int64_t best = 1; /* rectangles beside each other */
-  for (int64_t across = 2; across <= parts; across++)
-    if (parts % across == 0 &&
-        m * across / parts + n / across < m * best / parts + n / best)
-      best = across;
+  int64_t best = 1, least = INT64_MAX; /* rectangles beside each other */
+  for (int64_t across = 1; across <= parts; across++) {
+    if (parts % across) continue;
+    const int64_t width = (n + across - 1) / across;
+    const int64_t blocks = (width + block_columns - 1) / block_columns;
+    const int64_t packed = m * across / parts * blocks + width;
+    if (packed > least) continue;
+    least = packed;
+    best = across;
+  }
   g->height = part_size(m, (m * best + parts - 1) / parts, rows);
   g->width = part_size(n, (n + best - 1) / best, columns);
 }
@@ -416,11 +421,13 @@ void KERNEL(product)(mae_pool *pool, const product *whole, float *scratch) {
   int64_t parts = mae_pool_threads(pool);
   while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
   if (p->products != MAE_PRODUCTS_F32)
-    cut_for_packing(&g, parts, BF16_TOGETHER, BF16_TOGETHER);
+    cut_for_packing(&g, parts, BF16_TOGETHER, BF16_TOGETHER,
+                    KERNEL(product_bf16_columns)(p));
   else if (OWN && !packs_a(p))
     cut_columns(&g, parts);
   else
-    cut_for_packing(&g, parts, TILE_ROWS, LANES);
+    cut_for_packing(&g, parts, TILE_ROWS, LANES,
+                    OWN ? shape_for(true).columns : p->n);
   g.across = (p->n + g.width - 1) / g.width;
   const int64_t down = (p->m + g.height - 1) / g.height;
   if (g.across * down > 1) g.pool = pool;

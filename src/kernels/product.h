@@ -48,6 +48,8 @@ enum { BF16_TOGETHER = 32 };
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
                                      int64_t k);
+/* Columns of b for which rows of a are packed once. */
+int64_t KERNEL(product_bf16_columns)(const product *p);
 
 /* ------------------------------------------------- what both sorts share ---
  */

@@ -718,9 +718,18 @@ static void multiply_rows(const grid *g, const product *p, int64_t first,
   }
 }
 
+/* Whether a's rows stay while b's columns pass by. */
+static bool keeps_rows(const product *p) {
+  return p->packed_b || p->m <= ALL_ROWS;
+}
+
+int64_t KERNEL(product_bf16_columns)(const product *p) {
+  return keeps_rows(p) ? p->n : packing_for(p->products).columns;
+}
+
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker) {
   const packing most = packing_for(p->products);
-  if (p->packed_b || p->m <= ALL_ROWS) {
+  if (keeps_rows(p)) {
     const int64_t rows = part_size(p->m, ALL_ROWS, BOTH);
     for (int64_t i = 0; i < p->m; i += rows)
       multiply_rows(g, p, i, min_of(rows, p->m - i), worker);
@@ -751,5 +760,6 @@ int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
   (void)products, (void)n, (void)k;
   return 0;
 }
+int64_t KERNEL(product_bf16_columns)(const product *p) { return p->n; }
 
 #endif
