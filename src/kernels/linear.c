@@ -12,13 +12,20 @@ static mae_products after_rounding(mae_products products) {
   return rounds(products) ? MAE_PRODUCTS_F32 : products;
 }
 
-/* Of the products of all workers; the copies come after. */
+/* Of the products; the copies come after. */
 static int64_t product_scratch(const mae_pool *pool, mae_products products,
                                bool backward, int64_t rows, int64_t in,
                                int64_t out) {
-  const int64_t n = backward ? in : out, k = backward ? max_of(rows, out) : in;
-  return mae_pool_threads(pool) *
-         KERNEL(product_scratch)(after_rounding(products), n, k);
+  const mae_products made = after_rounding(products);
+  const product y = {.products = made, .m = rows, .n = out, .k = in,
+                     .a_step = 1};
+  const product dx = {.products = made, .m = rows, .n = in, .k = out,
+                      .a_step = 1};
+  const product dw = {.products = made, .m = out, .n = in, .k = rows,
+                      .a_step = out};
+  if (!backward) return KERNEL(product_scratch)(pool, &y);
+  return max_of(KERNEL(product_scratch)(pool, &dx),
+                KERNEL(product_scratch)(pool, &dw));
 }
 
 int64_t KERNEL(linear_scratch)(const mae_pool *pool, mae_products products,

@@ -1,6 +1,8 @@
 /* c = a b: where our own kernel is faster than CBLAS, by that.
  *
- * Threads take rectangles of c.  In one, b goes to scratch block by block,
+ * Threads take rectangles of c; or where both factors are packed, and terms are
+ * many beside c, some of the terms, so that nothing is packed twice, and sums
+ * are added up in the end.  In such a piece b goes to scratch block by block,
  * small enough for the second level of cache, in panels as wide as the
  * registers hold; a's rows pass by, and each tile of sums stays in registers
  * for the block's terms.  What follows the product is done while the tile is
@@ -45,10 +47,10 @@ static int64_t own_scratch(int64_t n, int64_t k) {
   return max_of(block_scratch(false, n, k), block_scratch(true, n, k));
 }
 
-int64_t KERNEL(product_scratch)(mae_products products, int64_t n, int64_t k) {
-  const int64_t in_f32 = OWN ? own_scratch(n, k) : 0;
-  if (products == MAE_PRODUCTS_F32) return in_f32;
-  return max_of(KERNEL(product_bf16_scratch)(products, n, k), in_f32);
+static int64_t worker_scratch(const product *p) {
+  if (p->products != MAE_PRODUCTS_F32)
+    return KERNEL(product_bf16_scratch)(p->products, p->n, p->k);
+  return OWN ? own_scratch(p->n, p->k) : 0;
 }
 
 /* ------------------------------------------------------------- packing --- */
@@ -205,7 +207,7 @@ static tile_rows rows_at(const float *a, int64_t a_row, int64_t rows) {
   return tile;
 }
 
-/* ----------------------------------------------------------- rectangle --- */
+/* --------------------------------------------------------------- piece --- */
 
 /* `columns` sums of row i from column j on, to where they belong. */
 static inline void finish_row(const product *p, const block *t, int64_t i,
@@ -352,11 +354,29 @@ static void multiply_by_blas(const product *p) {
 /* A product worth sharing out has this many multiply-adds per thread. */
 enum { WORTHWHILE = 1 << 16 };
 
-static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
-  const grid *g = arg;
+static int64_t size_apart(const product *p) { return p->m * (p->n + 1); }
+
+/* Some of the whole's terms: the first ones' sums go to c, others apart. */
+static product terms_of(const grid *g, int64_t part) {
   product p = *g->whole;
-  const int64_t row = i / g->across * g->height;
+  const int64_t begin = part * g->depth;
+  p.k = min_of(g->depth, p.k - begin);
+  p.a += begin * p.a_step;
+  p.b += begin * p.b_step;
+  if (part == 0) return p;
+  p.c = g->apart + (part - 1) * size_apart(&p);
+  p.ldc = p.n;
+  p.add = false;
+  if (p.a_sums) p.a_sums = p.c + p.m * p.n;
+  return p;
+}
+
+static void multiply_piece(void *arg, int64_t i, int32_t worker) {
+  const grid *g = arg;
+  const int64_t part = i / (g->across * g->down);
+  const int64_t row = i / g->across % g->down * g->height;
   const int64_t column = i % g->across * g->width;
+  product p = terms_of(g, part);
   p.m = min_of(g->height, p.m - row);
   p.n = min_of(g->width, p.n - column);
   p.a += row * p.a_row;
@@ -369,6 +389,7 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
   if (p.y) p.y += row * p.ldc + column;
   if (p.kept) p.kept += row * p.ldc + column;
   if (p.a_sums) p.a_sums = column ? NULL : p.a_sums + row;
+  if (p.a_sums && part > 0) zero_row(p.a_sums, p.m);
   if (p.products != MAE_PRODUCTS_F32)
     KERNEL(product_bf16)(g, &p, worker);
   else if (OWN)
@@ -377,32 +398,57 @@ static void multiply_rectangle(void *arg, int64_t i, int32_t worker) {
     multiply_by_blas(&p);
 }
 
-/* Each thread packs for itself: columns of b once, rows of a once for every
- * `block_columns` of these.  Rectangles for which that is least. */
-static void cut_for_packing(grid *g, int64_t parts, int64_t rows,
-                            int64_t columns, int64_t block_columns) {
-  const int64_t m = g->whole->m, n = g->whole->n;
-  int64_t best = 1, least = INT64_MAX; /* rectangles beside each other */
-  for (int64_t across = 1; across <= parts; across++) {
-    if (parts % across) continue;
-    const int64_t width = (n + across - 1) / across;
-    const int64_t blocks = (width + block_columns - 1) / block_columns;
-    const int64_t packed = m * across / parts * blocks + width;
-    if (packed > least) continue;
-    least = packed;
-    best = across;
+/* What pieces behind the first have put apart joins c, in order. */
+static void add_rows_apart(void *arg, int64_t begin, int64_t end,
+                           int32_t worker) {
+  (void)worker;
+  const grid *g = arg;
+  const product *p = g->whole;
+  for (int64_t part = 1; part < g->deep; part++) {
+    const product q = terms_of(g, part);
+    for (int64_t i = begin; i < end; i++)
+      add_row(p->c + i * p->ldc, q.c + i * q.ldc, p->n, true);
+    if (p->a_sums)
+      add_row(p->a_sums + begin, q.a_sums + begin, end - begin, true);
   }
-  g->height = part_size(m, (m * best + parts - 1) / parts, rows);
-  g->width = part_size(n, (n + best - 1) / best, columns);
+}
+
+/* As weight gradients: what else goes with a product needs all its terms. */
+static bool may_cut_terms(const product *p) {
+  return packs_a(p) && !p->bias && !p->residual && !p->y;
+}
+
+/* Each thread packs for itself: columns of b once, rows of a once for every
+ * `block_columns` of these.  What is put apart costs about as much for each
+ * number twice: to store it and to add it.  Pieces for which all that is least. */
+static void cut_for_packing(grid *g, int64_t pieces, int64_t rows,
+                            int64_t columns, int64_t block_columns) {
+  const int64_t m = g->whole->m, n = g->whole->n, k = g->whole->k;
+  int64_t least = INT64_MAX;
+  for (int64_t deep = may_cut_terms(g->whole) ? pieces : 1; deep > 0; deep--)
+    for (int64_t across = 1; across <= pieces / deep; across++) {
+      if (pieces % (deep * across)) continue;
+      const int64_t down = pieces / (deep * across);
+      const int64_t width = (n + across - 1) / across;
+      const int64_t blocks = (width + block_columns - 1) / block_columns;
+      const int64_t packed = (m / down * blocks + width) * (k / deep);
+      const int64_t cost = packed + 2 * (deep - 1) * m * n / pieces;
+      if (cost > least) continue;
+      least = cost;
+      g->height = part_size(m, (m + down - 1) / down, rows);
+      g->width = part_size(n, width, columns);
+      g->depth = part_size(k, (k + deep - 1) / deep, BF16_TOGETHER);
+    }
 }
 
 /* Where a's rows are read in place, narrow rectangles cost nothing. */
-static void cut_columns(grid *g, int64_t parts) {
+static void cut_columns(grid *g, int64_t pieces) {
   const int64_t m = g->whole->m, n = g->whole->n;
-  g->width = part_size(n, max_of(n / parts, TILE_COLUMNS), TILE_COLUMNS);
+  g->width = part_size(n, max_of(n / pieces, TILE_COLUMNS), TILE_COLUMNS);
   const int64_t across = (n + g->width - 1) / g->width;
-  const int64_t down = (parts + across - 1) / across;
+  const int64_t down = (pieces + across - 1) / across;
   g->height = part_size(m, (m + down - 1) / down, TILE_ROWS);
+  g->depth = g->whole->k;
 }
 
 /* To make parts of factors takes longer than a few sums of them. */
@@ -410,26 +456,47 @@ static bool is_thin(const product *p) {
   return min_of(min_of(p->m, p->n), p->k) < BF16_TOGETHER;
 }
 
-void KERNEL(product)(mae_pool *pool, const product *whole, float *scratch) {
-  product now = *whole;
-  if (now.products == MAE_PRODUCTS_F32_AMX && is_thin(whole))
-    now.products = MAE_PRODUCTS_F32;
-  const product *p = &now;
-  grid g = {.whole = p,
-            .scratch = scratch,
-            .scratch_size = KERNEL(product_scratch)(p->products, p->n, p->k)};
-  int64_t parts = mae_pool_threads(pool);
-  while (parts > 1 && p->m * p->n / parts * p->k < WORTHWHILE) parts--;
+/* By the kernel that will be used. */
+static product as_made(const product *p) {
+  product made = *p;
+  if (p->products == MAE_PRODUCTS_F32_AMX && is_thin(p))
+    made.products = MAE_PRODUCTS_F32;
+  return made;
+}
+
+static grid cut(const mae_pool *pool, const product *p) {
+  grid g = {.whole = p, .scratch_size = worker_scratch(p)};
+  int64_t pieces = mae_pool_threads(pool);
+  while (pieces > 1 && p->m * p->n / pieces * p->k < WORTHWHILE) pieces--;
   if (p->products != MAE_PRODUCTS_F32)
-    cut_for_packing(&g, parts, BF16_TOGETHER, BF16_TOGETHER,
+    cut_for_packing(&g, pieces, BF16_TOGETHER, BF16_TOGETHER,
                     KERNEL(product_bf16_columns)(p));
   else if (OWN && !packs_a(p))
-    cut_columns(&g, parts);
+    cut_columns(&g, pieces);
   else
-    cut_for_packing(&g, parts, TILE_ROWS, LANES,
+    cut_for_packing(&g, pieces, TILE_ROWS, LANES,
                     OWN ? shape_for(true).columns : p->n);
+  g.down = (p->m + g.height - 1) / g.height;
   g.across = (p->n + g.width - 1) / g.width;
-  const int64_t down = (p->m + g.height - 1) / g.height;
-  if (g.across * down > 1) g.pool = pool;
-  mae_pool_run(pool, g.across * down, multiply_rectangle, &g);
+  g.deep = (p->k + g.depth - 1) / g.depth;
+  return g;
+}
+
+int64_t KERNEL(product_scratch)(const mae_pool *pool, const product *p) {
+  const product made = as_made(p);
+  const grid g = cut(pool, &made);
+  return mae_pool_threads(pool) * g.scratch_size +
+         (g.deep - 1) * size_apart(p);
+}
+
+void KERNEL(product)(mae_pool *pool, const product *p, float *scratch) {
+  const product made = as_made(p);
+  grid g = cut(pool, &made);
+  g.scratch = scratch;
+  g.apart = scratch + mae_pool_threads(pool) * g.scratch_size;
+  const int64_t pieces = g.down * g.across * g.deep;
+  if (pieces > 1) g.pool = pool;
+  mae_pool_run(pool, pieces, multiply_piece, &g);
+  if (g.deep > 1)
+    mae_pool_for(pool, p->m, row_grain(p->n), add_rows_apart, &g);
 }

@@ -21,30 +21,34 @@ typedef struct product {
   uint16_t *kept; /* which is put here; NULL: nowhere */
   float *a_sums; /* [m] += of each row of a its terms, where a_step > 1 and
                     PRODUCT_PACKS; NULL: nowhere */
-  const float *packed_b; /* what pack_weight made of b, or NULL; not read where
-                            F32_AMX falls back to F32, as with few rows */
+  const float *packed_b; /* what pack_weight made of b, where a_step is 1, or
+                            NULL; not read where F32_AMX falls back to F32, as
+                            with few rows */
 } product;
 
 /* Whether factors are packed, or CBLAS may be called. */
 enum { PRODUCT_PACKS = MAE_VEC_BYTES == 64 };
 
-/* Over the pool.  Each worker has product_scratch floats of its own, as many
- * as a product of n columns and k terms needs, at most. */
+/* Over the pool, with product_scratch floats: with pointers that are NULL no
+ * fewer than with others. */
 void KERNEL(product)(mae_pool *pool, const product *p, float *scratch);
-int64_t KERNEL(product_scratch)(mae_products products, int64_t n, int64_t k);
+int64_t KERNEL(product_scratch)(const mae_pool *pool, const product *p);
 
-/* The rectangles of c that a product is cut into. */
+/* The pieces that a product is cut into: rectangles of c, of all terms or of
+ * some. */
 typedef struct grid {
   const product *whole;
-  mae_pool *pool;                /* NULL: one rectangle, on this thread */
-  int64_t across, height, width; /* rectangles beside each other; each's size */
+  mae_pool *pool;               /* NULL: one piece, on this thread */
+  int64_t height, width, depth; /* of each: rows and columns of c, terms */
+  int64_t down, across, deep;   /* pieces below, beside, behind each other */
   float *scratch;
   int64_t scratch_size; /* of each worker */
+  float *apart; /* what pieces behind the first sum: c's size, then a_sums' */
 } grid;
 
 /* product_bf16.c: rows of a and columns of b that go together. */
 enum { BF16_TOGETHER = 32 };
-/* The rectangle p, as this worker. */
+/* The piece p, as this worker. */
 void KERNEL(product_bf16)(const grid *g, const product *p, int32_t worker);
 int64_t KERNEL(product_bf16_scratch)(mae_products products, int64_t n,
                                      int64_t k);
@@ -68,7 +72,7 @@ static inline float *scratch_of(const grid *g, int32_t worker) {
   return g->scratch + worker * g->scratch_size;
 }
 
-/* Parts of a rectangle's rows, some of them by other workers. */
+/* Parts of a piece's rows, some of them by other workers. */
 static inline void share_rows(const grid *g, int32_t worker, int64_t parts,
                               mae_pool_task part, void *arg) {
   if (g->pool)
