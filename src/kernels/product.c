@@ -420,7 +420,7 @@ static bool may_cut_terms(const product *p) {
 
 /* Each thread packs for itself: columns of b once, rows of a once for every
  * `block_columns` of these.  What is put apart costs about as much for each
- * number twice: to store it and to add it.  Pieces for which all that is least. */
+ * number twice: to store it and to add it.  Pieces for which that is least. */
 static void cut_for_packing(grid *g, int64_t pieces, int64_t rows,
                             int64_t columns, int64_t block_columns) {
   const int64_t m = g->whole->m, n = g->whole->n, k = g->whole->k;
