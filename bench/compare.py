@@ -25,7 +25,7 @@ CASES = {  # steps, with --quick
     "train:vit_b16:64": (3, 1),
     "train:vit_l16:8": (3, 1),
     "train:demo:128": (30, 5),
-    "threads": (11, 1),
+    "threads": (15, 1),
     "features:1": (30, 5),
     "features:16": (7, 2),
     "features:64": (3, 1),
