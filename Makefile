@@ -48,7 +48,7 @@ ifeq ($(BLAS),openblas)
 else ifeq ($(BLAS),blis)
   # Debian ships BLIS without a .pc file, in a folder per threading flavour.
   BLIS_DIR    := $(firstword $(wildcard $(foreach f,pthread openmp serial,/usr/include/$(multiarch)/blis-$(f))))
-  BLAS_CFLAGS := $(if $(BLIS_DIR),-I$(BLIS_DIR)) -DMAE_BLAS_BLIS
+  BLAS_CFLAGS := $(if $(BLIS_DIR),-isystem $(BLIS_DIR)) -DMAE_BLAS_BLIS
   BLAS_LIBS   := $(if $(BLIS_DIR),-L$(subst /include/,/lib/,$(BLIS_DIR))) -lblis
 else
   $(error BLAS is openblas or blis, not $(BLAS))

@@ -9,6 +9,13 @@
  * under valgrind or a sanitizer but ASan, and without glibc. */
 long count_alloc_calls(void);
 
+/* BLIS takes memory in each product, and ends the process if it gets none. */
+#if defined(MAE_BLAS_BLIS)
+enum { BLAS_TAKES_MEMORY = 1 };
+#else
+enum { BLAS_TAKES_MEMORY = 0 };
+#endif
+
 /* Blocks that are not freed yet. */
 long count_alloc_live(void);
 

@@ -287,6 +287,8 @@ const fault_case fault_trainers[] = {
      NULL},
     {"mae_evaluation_create", "", MAKES_EVALUATION, nothing, create_evaluation,
      NULL, 0, NULL},
-    CALL("mae_knn_classify", "", make_rows, classify),
-    CALL("mae_linear_probe", "", make_rows, probe),
+    {"mae_knn_classify", "", MAKES_NOTHING, make_rows, classify, NULL,
+     FAULT_BY_BLAS, NULL},
+    {"mae_linear_probe", "", MAKES_NOTHING, make_rows, probe, NULL,
+     FAULT_BY_BLAS, NULL},
     {0}};

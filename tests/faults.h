@@ -67,6 +67,7 @@ enum {
                     with whole files, and goes on from there */
   FAULT_BY_ZLIB = 16, /* takes an interrupted read for an error; the system
                          interrupts none of a file on a disk */
+  FAULT_BY_BLAS = 64, /* multiplies by CBLAS on any processor */
   FAULT_LEAKS = 32, /* a library used loses a block of its own */
   FAULT_FILLS_PARTLY = 4, /* arrays are filled as far as it went */
   FAULT_TWO_FILES = 8, /* of which the first may have its new name when the

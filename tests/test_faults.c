@@ -238,8 +238,10 @@ static const fault memory[] = {
     {"allocations fail from one on", 0, 0, true, MAE_ERROR_OUT_OF_MEMORY}};
 
 START_TEST(without_memory) {
+  const fault_case *c = case_at(_i);
   if (count_alloc_calls() < 0) return; /* another allocator */
-  for (int i = 0; i < 2; i++) go_through(case_at(_i), &memory[i]);
+  if (c->flags & FAULT_BY_BLAS && BLAS_TAKES_MEMORY) return;
+  for (int i = 0; i < 2; i++) go_through(c, &memory[i]);
 }
 END_TEST
 

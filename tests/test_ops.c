@@ -383,7 +383,7 @@ static void expect_accumulation(run *r, const data *d, const float *seed) {
   for (int i = 0; i < leaves(r->graph); i++)
     if (first[i])
       expect_floats(r, "doubled", i, grad_of(r, i), first[i], 2, d->size[i],
-                    1e-6);
+                    2e-6); /* sums that begin with the first round otherwise */
   step(r, seed, 0);
   for (int i = 0; i < leaves(r->graph); i++)
     if (first[i])
