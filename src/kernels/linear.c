@@ -12,17 +12,35 @@ static mae_products after_rounding(mae_products products) {
   return rounds(products) ? MAE_PRODUCTS_F32 : products;
 }
 
+/* x w^T, dy w and dy^T x: their sizes, and how the factors lie. */
+static product x_w(mae_products products, int64_t rows, int64_t in,
+                   int64_t out) {
+  return (product){.products = after_rounding(products), .m = rows, .n = out,
+                   .k = in, .a_row = in, .a_step = 1, .b_step = 1,
+                   .b_col = in, .ldc = out};
+}
+
+static product dy_w(mae_products products, int64_t rows, int64_t in,
+                    int64_t out) {
+  return (product){.products = after_rounding(products), .m = rows, .n = in,
+                   .k = out, .a_row = out, .a_step = 1, .b_step = in,
+                   .b_col = 1, .ldc = in};
+}
+
+static product dy_x(mae_products products, int64_t rows, int64_t in,
+                    int64_t out) {
+  return (product){.products = after_rounding(products), .m = out, .n = in,
+                   .k = rows, .a_row = 1, .a_step = out, .b_step = in,
+                   .b_col = 1, .ldc = in};
+}
+
 /* Of the products; the copies come after. */
 static int64_t product_scratch(const mae_pool *pool, mae_products products,
                                bool backward, int64_t rows, int64_t in,
                                int64_t out) {
-  const mae_products made = after_rounding(products);
-  const product y = {.products = made, .m = rows, .n = out, .k = in,
-                     .a_step = 1};
-  const product dx = {.products = made, .m = rows, .n = in, .k = out,
-                      .a_step = 1};
-  const product dw = {.products = made, .m = out, .n = in, .k = rows,
-                      .a_step = out};
+  const product y = x_w(products, rows, in, out);
+  const product dx = dy_w(products, rows, in, out);
+  const product dw = dy_x(products, rows, in, out);
   if (!backward) return KERNEL(product_scratch)(pool, &y);
   return max_of(KERNEL(product_scratch)(pool, &dx),
                 KERNEL(product_scratch)(pool, &dw));
@@ -68,13 +86,16 @@ void KERNEL(linear_forward)(mae_pool *pool, mae_products products,
     w = rounded(pool, w, out * in, copy + rows * in);
   }
   const bool narrow = mae_products_in_bf16(products);
-  const product p = {.products = after_rounding(products), .m = rows,
-                     .n = out, .k = in, .a = x, .a_row = in, .a_step = 1,
-                     .b = w, .b_step = 1, .b_col = in,
-                     .c = pre && !narrow ? pre : y, .ldc = out,
-                     .bias = b, .residual = residual, .y = gelu ? y : NULL,
-                     .rounds = narrow, .kept = narrow ? pre : NULL,
-                     .packed_b = packed};
+  product p = x_w(products, rows, in, out);
+  p.a = x;
+  p.b = w;
+  p.c = pre && !narrow ? pre : y;
+  p.bias = b;
+  p.residual = residual;
+  p.y = gelu ? y : NULL;
+  p.rounds = narrow;
+  p.kept = narrow ? pre : NULL;
+  p.packed_b = packed;
   KERNEL(product)(pool, &p, scratch);
 }
 
@@ -164,18 +185,20 @@ void KERNEL(linear_backward)(mae_pool *pool, mae_products products,
     if (dx) w = rounded(pool, w, out * in, copy + rows * in);
     factor = rounded(pool, dy, rows * out, copy + (rows + out) * in);
   }
-  const mae_products made = after_rounding(products);
-  const product dy_w = {.products = made, .m = rows, .n = in, .k = out,
-                        .a = factor, .a_row = out, .a_step = 1, .b = w,
-                        .b_step = in, .b_col = 1, .c = dx, .ldc = in,
-                        .add = add_dx};
-  const product dy_x = {.products = made, .m = out, .n = in, .k = rows,
-                        .a = factor, .a_row = 1, .a_step = out, .b = x,
-                        .b_step = in, .b_col = 1, .c = dw, .ldc = in,
-                        .add = add_dw, .a_sums = packs ? db : NULL};
+  product to_dx = dy_w(products, rows, in, out);
+  to_dx.a = factor;
+  to_dx.b = w;
+  to_dx.c = dx;
+  to_dx.add = add_dx;
+  product to_dw = dy_x(products, rows, in, out);
+  to_dw.a = factor;
+  to_dw.b = x;
+  to_dw.c = dw;
+  to_dw.add = add_dw;
+  to_dw.a_sums = packs ? db : NULL;
   /* dx before dw, which adds to it where x is its own weight; but over x after
    * it. */
-  if (dx && !in_place) KERNEL(product)(pool, &dy_w, scratch);
-  if (dw) KERNEL(product)(pool, &dy_x, scratch);
-  if (dx && in_place) KERNEL(product)(pool, &dy_w, scratch);
+  if (dx && !in_place) KERNEL(product)(pool, &to_dx, scratch);
+  if (dw) KERNEL(product)(pool, &to_dw, scratch);
+  if (dx && in_place) KERNEL(product)(pool, &to_dx, scratch);
 }

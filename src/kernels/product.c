@@ -74,7 +74,7 @@ static void copy_rows(float *to, int64_t pitch, const float *b, int64_t b_step,
 /* Vectors of the next panel of `columns`.  One of a single vector is slow, so
  * it is not left over. */
 static int64_t panel_vectors(int64_t columns) {
-  const int64_t vectors = (columns + LANES - 1) / LANES;
+  const int64_t vectors = parts_of(columns, LANES);
   if (vectors == TILE_VECTORS + 1) return 2;
   return min_of(vectors, TILE_VECTORS);
 }
@@ -260,7 +260,7 @@ static void multiply_rows(const product *p, const block *t, int64_t i,
  * work. */
 static ahead rows_of_a(const product *p, const block *t, const block *after,
                        int64_t i, int64_t rows) {
-  const int64_t at_once = (TILE_ROWS * TILE_COLUMNS + t->n - 1) / t->n;
+  const int64_t at_once = parts_of(TILE_ROWS * TILE_COLUMNS, t->n);
   if (i >= p->m) {
     if (!after) return (ahead){0};
     t = after;
@@ -274,7 +274,7 @@ static ahead rows_of_a(const product *p, const block *t, const block *after,
 
 /* What block t has of b, to be fetched while a's rows pass by. */
 static ahead block_of_b(const product *p, const block *t) {
-  const int64_t at_once = (TILE_ROWS * TILE_COLUMNS + p->m - 1) / p->m;
+  const int64_t at_once = parts_of(TILE_ROWS * TILE_COLUMNS, p->m);
   const float *b = p->b + t->begin * p->b_step + t->first * p->b_col;
   return p->b_col == 1 ? (ahead){b, p->b_step, t->n, t->k, at_once, 0}
                        : (ahead){b, p->b_col, t->k, t->n, at_once, 0};
@@ -322,7 +322,7 @@ static void multiply_block(const grid *g, const product *p, const block *t,
          p->b + t->begin * p->b_step + t->first * p->b_col);
   shared_block s = {g, p, t, after, packed_b, worker, {0}};
   if (!packs_a(p) && after) s.b = block_of_b(p, after);
-  share_rows(g, worker, (p->m + ROWS - 1) / ROWS, multiply_shared, &s);
+  share_rows(g, worker, parts_of(p->m, ROWS), multiply_shared, &s);
 }
 
 static void multiply(const grid *g, const product *p, int32_t worker) {
@@ -413,9 +413,10 @@ static void add_rows_apart(void *arg, int64_t begin, int64_t end,
   }
 }
 
-/* As weight gradients: what else goes with a product needs all its terms. */
+/* As weight gradients: what else goes with a product needs all its terms, and
+ * so does the place of a packed panel. */
 static bool may_cut_terms(const product *p) {
-  return packs_a(p) && !p->bias && !p->residual && !p->y;
+  return packs_a(p) && !p->packed_b && !p->bias && !p->residual && !p->y;
 }
 
 /* Each thread packs for itself: columns of b once, rows of a once for every
@@ -429,15 +430,15 @@ static void cut_for_packing(grid *g, int64_t pieces, int64_t rows,
     for (int64_t across = 1; across <= pieces / deep; across++) {
       if (pieces % (deep * across)) continue;
       const int64_t down = pieces / (deep * across);
-      const int64_t width = (n + across - 1) / across;
-      const int64_t blocks = (width + block_columns - 1) / block_columns;
+      const int64_t width = parts_of(n, across);
+      const int64_t blocks = parts_of(width, block_columns);
       const int64_t packed = (m / down * blocks + width) * (k / deep);
       const int64_t cost = packed + 2 * (deep - 1) * m * n / pieces;
       if (cost > least) continue;
       least = cost;
-      g->height = part_size(m, (m + down - 1) / down, rows);
+      g->height = part_size(m, parts_of(m, down), rows);
       g->width = part_size(n, width, columns);
-      g->depth = part_size(k, (k + deep - 1) / deep, BF16_TOGETHER);
+      g->depth = part_size(k, parts_of(k, deep), BF16_TOGETHER);
     }
 }
 
@@ -445,9 +446,9 @@ static void cut_for_packing(grid *g, int64_t pieces, int64_t rows,
 static void cut_columns(grid *g, int64_t pieces) {
   const int64_t m = g->whole->m, n = g->whole->n;
   g->width = part_size(n, max_of(n / pieces, TILE_COLUMNS), TILE_COLUMNS);
-  const int64_t across = (n + g->width - 1) / g->width;
-  const int64_t down = (pieces + across - 1) / across;
-  g->height = part_size(m, (m + down - 1) / down, TILE_ROWS);
+  const int64_t across = parts_of(n, g->width);
+  const int64_t down = parts_of(pieces, across);
+  g->height = part_size(m, parts_of(m, down), TILE_ROWS);
   g->depth = g->whole->k;
 }
 
@@ -476,9 +477,9 @@ static grid cut(const mae_pool *pool, const product *p) {
   else
     cut_for_packing(&g, pieces, TILE_ROWS, LANES,
                     OWN ? shape_for(true).columns : p->n);
-  g.down = (p->m + g.height - 1) / g.height;
-  g.across = (p->n + g.width - 1) / g.width;
-  g.deep = (p->k + g.depth - 1) / g.depth;
+  g.down = parts_of(p->m, g.height);
+  g.across = parts_of(p->n, g.width);
+  g.deep = parts_of(p->k, g.depth);
   return g;
 }
 

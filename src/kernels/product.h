@@ -21,9 +21,8 @@ typedef struct product {
   uint16_t *kept; /* which is put here; NULL: nowhere */
   float *a_sums; /* [m] += of each row of a its terms, where a_step > 1 and
                     PRODUCT_PACKS; NULL: nowhere */
-  const float *packed_b; /* what pack_weight made of b, where a_step is 1, or
-                            NULL; not read where F32_AMX falls back to F32, as
-                            with few rows */
+  const float *packed_b; /* what pack_weight made of b, or NULL; not read where
+                            F32_AMX falls back to F32, as with few rows */
 } product;
 
 /* Whether factors are packed, or CBLAS may be called. */
@@ -61,11 +60,14 @@ int64_t KERNEL(product_bf16_columns)(const product *p);
 static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* How many parts n has, each of them `size` but the last. */
+static inline int64_t parts_of(int64_t n, int64_t size) {
+  return (n + size - 1) / size;
+}
+
 /* The parts of n, in multiples of `unit`, no larger than `most`. */
 static inline int64_t part_size(int64_t n, int64_t most, int64_t unit) {
-  const int64_t parts = (n + most - 1) / most;
-  const int64_t size = (n + parts - 1) / parts;
-  return (size + unit - 1) / unit * unit;
+  return parts_of(parts_of(n, parts_of(n, most)), unit) * unit;
 }
 
 static inline float *scratch_of(const grid *g, int32_t worker) {

@@ -36,7 +36,7 @@ enum {
 typedef uint16_t bf16;
 
 static int64_t whole(int64_t n, int64_t unit) {
-  return (n + unit - 1) / unit * unit;
+  return parts_of(n, unit) * unit;
 }
 
 /* How factors are packed, and how much of them: terms and columns of b, so that
@@ -255,7 +255,7 @@ static void pack_panel(void *arg, int64_t i, int32_t worker) {
 void KERNEL(pack_weight)(mae_pool *pool, mae_products products, int64_t in,
                          int64_t out, const float *w, float *packed) {
   weight p = {w, in, out, packing_for(products).parts, packed};
-  mae_pool_run(pool, (out + BOTH - 1) / BOTH, pack_panel, &p);
+  mae_pool_run(pool, parts_of(out, BOTH), pack_panel, &p);
 }
 
 /* ---------------------------------------------------------------- sums --- */
@@ -641,7 +641,7 @@ static void multiply_block(const grid *g, const product *p, const block *t,
   bf16 *b = (bf16 *)scratch_of(g, worker) + packed_size(parts, ROWS, t->k);
   pack_columns_of_b(b, p, t);
   const int64_t at_once = rows_at_once(p);
-  share_rows(g, worker, (p->m + at_once - 1) / at_once, multiply_shared,
+  share_rows(g, worker, parts_of(p->m, at_once), multiply_shared,
              &(shared_block){g, p, t, b});
 }
 
@@ -685,8 +685,8 @@ static void multiply_columns(void *arg, int64_t part, int32_t worker) {
   const bool more = p->packed_b && t.first + BOTH < p->n;
   const bf16 *ahead = more ? packed_at(p, t.first + BOTH, t.begin) : NULL;
   const int64_t elements = more ? packed_size(parts, BOTH, t.k) : 0;
-  const int64_t panels = (s->rows + BOTH - 1) / BOTH;
-  const int64_t share = whole((elements + panels - 1) / panels, LINE);
+  const int64_t panels = parts_of(s->rows, BOTH);
+  const int64_t share = whole(parts_of(elements, panels), LINE);
   for (int64_t i = 0; i < s->rows; i += BOTH) {
     const place at = {.i = s->first + i, .rows = min_of(BOTH, s->rows - i),
                       .j = t.first, .columns = t.n};
@@ -714,7 +714,7 @@ static void multiply_rows(const grid *g, const product *p, int64_t first,
     const block terms = {.begin = begin, .k = min_of(depth, p->k - begin)};
     shared_rows s = {g, p, first, rows, terms, a};
     pack_rows_of_a(a, p, &terms, first, rows);
-    share_rows(g, worker, (p->n + BOTH - 1) / BOTH, multiply_columns, &s);
+    share_rows(g, worker, parts_of(p->n, BOTH), multiply_columns, &s);
   }
 }
 
